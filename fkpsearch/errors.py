@@ -1,0 +1,120 @@
+"""What can go wrong, as a tree.
+
+    FkpError
+    ├── InputError            what the user can mend: printed one line a problem, exit status 2
+    │   ├── DataError             the Kaggle files
+    │   ├── SpaceError            a space file
+    │   ├── SettingsError         a settings file, or settings sampled from a space
+    │   ├── StudyError            a study folder
+    │   └── ExportError           a finished run that cannot be shipped
+    └── TrialError            one trial ended early; the study goes on
+        ├── Diverged              the loss or the predictions are no longer finite
+        └── Stopped               the supervisor asked for the end (pruned, interrupted)
+
+Anything else that escapes is our own bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class _Nothing:
+    """The mark for "no value to show"."""
+
+
+NOTHING = _Nothing()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing the user can mend, printed as ``place: rule (got value); what to do``.
+
+    ``place`` names the file and, inside it, the path in the tree or the row.
+    """
+
+    place: str
+    rule: str
+    got: object = NOTHING
+    advice: str = ""
+
+    def __str__(self) -> str:
+        got = "" if self.got is NOTHING else f" (got {short(self.got)})"
+        advice = f"; {self.advice}" if self.advice else ""
+        return f"{self.place}: {self.rule}{got}{advice}"
+
+
+class FkpError(Exception):
+    """Every error this package raises on purpose."""
+
+
+class InputError(FkpError):
+    """Something the user can mend; carries one ``Problem`` per line of output."""
+
+    def __init__(self, *problems: Problem) -> None:
+        if not problems:
+            raise ValueError("an InputError needs at least one problem")
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class DataError(InputError):
+    """The Kaggle files are missing, damaged or inconsistent."""
+
+
+class SpaceError(InputError):
+    """A space file breaks the grammar."""
+
+
+class SettingsError(InputError):
+    """Settings that cannot be trained."""
+
+
+class StudyError(InputError):
+    """A study folder cannot be made, read or continued."""
+
+
+class ExportError(InputError):
+    """A finished run cannot be shipped."""
+
+
+class TrialError(FkpError):
+    """One trial ended early; the study goes on."""
+
+
+class Diverged(TrialError):
+    """The loss or the predictions stopped being finite numbers."""
+
+
+class Stopped(TrialError):
+    """The supervisor asked the trial to end."""
+
+
+def short(value: object, limit: int = 60) -> str:
+    """``repr`` of a value, cut to ``limit`` characters so that an error stays one line."""
+    text = value if isinstance(value, str) and value.isprintable() else repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Advice for a misspelt name: the nearest known one, else all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known: {', '.join(names)}" if names else ""
+
+
+def first_rows(rows: Sequence[int], limit: int = 5) -> str:
+    """``row 3`` or ``rows 3, 4, 9, 12, 40 and 7 more`` for 1-based row numbers."""
+    shown = ", ".join(str(row) for row in rows[:limit])
+    more = f" and {len(rows) - limit} more" if len(rows) > limit else ""
+    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
+
+
+def warn(text: str) -> None:
+    """One line on standard error, for what does not stop the work."""
+    print(f"warning: {text}", file=sys.stderr)
