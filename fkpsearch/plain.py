@@ -21,15 +21,13 @@ class _Loader(yaml.SafeLoader):
     Times of day (``1:30`` = 90) and dates stay strings; a repeated key is an error.
     """
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {  # noqa: RUF012 (as its base has it)
         first: [(tag, rule) for tag, rule in rules if not tag.endswith((":float", ":int", ":timestamp"))]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^([-+]?((0|[1-9][0-9_]*)\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf)|\.(nan|NaN))$"),
@@ -64,7 +62,7 @@ def read_yaml(path: Path, error: type[InputError]) -> dict[str, Any]:
 def parse_yaml(text: str, place: str, error: type[InputError]) -> dict[str, Any]:
     """The mapping in YAML text; ``place`` names it in errors."""
     try:
-        tree = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+        tree = yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as why:
         line = f" line {why.problem_mark.line + 1}" if why.problem_mark else ""
         raise error(Problem(f"{place}{line}", f"does not parse as YAML: {why.problem}")) from None
@@ -91,6 +89,15 @@ def _float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
 _Dumper.add_representer(float, _float)
 
 
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    # PyYAML folds these three line ends into a space unless they are escaped, which only quotes allow
+    style = '"' if re.search("[\x85\u2028\u2029]", value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def to_yaml(tree: dict[str, Any]) -> str:
     """Plain data as YAML, in the order of its keys; :func:`parse_yaml` gives the same tree back."""
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
@@ -100,12 +107,13 @@ def to_yaml(tree: dict[str, Any]) -> str:
 def writing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """A file that appears whole or not at all: written beside its place, then renamed."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    beside = Path(name)
     try:
-        with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as file:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        beside.chmod(0o644)
+        beside.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(name)
+            beside.unlink()
         raise
