@@ -1,0 +1,296 @@
+"""Kaggle files -> Faces; populations, groups, splits, cache.
+
+**Two populations.** Kaggle's rows were labelled by different hands under different conventions: some want all
+15 keypoints, the others only a few. Which is which is read from the labels, never from row numbers: the small
+set is the most common set of at most 10 labelled keypoints, and a row belongs to the sparse population when
+fewer than half of the *other* keypoints are labelled in it. Test pictures are told apart by the same rule from
+what the lookup file asks of them; for Kaggle's own files that is "8 or fewer requested features". A picture
+the lookup file does not name is answered under the fully labelled convention.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from fkpsearch.errors import DataError, Problem, warn
+from fkpsearch.kaggle import Source, find_table, find_training, read_lookup, read_test, read_training
+from fkpsearch.keypoints import COUNT, FULL, SPARSE
+
+FORMAT = 1
+"""Of the cache's entries: raise it whenever the files are read differently, and old entries are left alone."""
+
+MOST_IN_SMALL_SET = 10
+"""More keypoints than this are no small set: the labels merely have gaps."""
+
+LEAST_SHARE = 0.02
+"""Fewer rows than this with the same labels are chance: in faces96 the small set holds 0.66, a chance one 0.001."""
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """Labelled pictures. The arrays may be read-only, the images a map of a file in the cache."""
+
+    images: NDArray[np.uint8]
+    """[n, 96, 96], gray, 0..255"""
+    keypoints: NDArray[np.float32]
+    """[n, 15, 2], (x, y) in pixels, x right, y down, NaN = not labelled"""
+    population: NDArray[np.int8]
+    """[n], ``keypoints.FULL`` or ``keypoints.SPARSE``: the convention the row was labelled under"""
+    group: NDArray[np.uint64]
+    """[n], hash of the picture: rows of the same picture share it"""
+    fingerprint: str
+    """Hash of the content of the file they came from"""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: NDArray[np.integer]) -> Faces:
+        """Some of the rows, copied, in the order given."""
+        return Faces(
+            images=self.images[rows],
+            keypoints=self.keypoints[rows],
+            population=self.population[rows],
+            group=self.group[rows],
+            fingerprint=self.fingerprint,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Test:
+    """Pictures to be answered."""
+
+    __test__ = False  # pytest, this is none of yours
+
+    images: NDArray[np.uint8]
+    """[m, 96, 96]"""
+    ids: NDArray[np.int64]
+    """[m], Kaggle's ImageId"""
+    population: NDArray[np.int8]
+    """[m], the convention the answer is wanted under; FULL where it is not known"""
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """The rows of a submission."""
+
+    row_id: NDArray[np.int64]
+    """[r]"""
+    picture: NDArray[np.int64]
+    """[r], index into the test pictures"""
+    column: NDArray[np.int64]
+    """[r], index into ``keypoints.COLUMNS``"""
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What a data folder holds; without test pictures there is no lookup either."""
+
+    folder: Path
+    faces: Faces
+    test: Test | None
+    lookup: Lookup | None
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Rows of each part, ascending; no picture is in two parts."""
+
+    training: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    holdout: NDArray[np.int64]
+
+
+Say = Callable[[str], None]
+Arrays = dict[str, NDArray[Any]]
+Read = TypeVar("Read")
+
+
+def load_data(folder: Path, *, on_progress: Say | None = None) -> Data:
+    """Read a data folder, or its cached arrays. Raises DataError with the problems of all its files."""
+    say = on_progress or (lambda _: None)
+    problems: list[Problem] = []
+
+    def attempt(read: Callable[[], Read]) -> Read | None:
+        try:
+            return read()
+        except DataError as why:
+            problems.extend(why.problems)
+            return None
+
+    training = attempt(lambda: _load_training(find_training(folder), say))
+    pictures = attempt(lambda: _load_test(source, say) if (source := find_table(folder, "test")) else None)
+    asked = attempt(lambda: _load_lookup(find_table(folder, "IdLookupTable"), pictures))
+    if training is None or problems:
+        raise DataError(*dict.fromkeys(problems))
+    fingerprint, arrays = training
+    labelled = are_labelled(arrays["keypoints"])
+    small = small_set(labelled)
+    faces = Faces(**arrays, population=population_of(labelled, small), fingerprint=fingerprint)
+    test = Test(**pictures, population=_population_asked(len(pictures["ids"]), asked, small)) if pictures else None
+    return Data(folder, faces, test, asked)
+
+
+def are_labelled(keypoints: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which of the keypoints ``[n, 15, 2]`` have a label: ``[n, 15]``."""
+    return np.asarray(~np.isnan(keypoints).any(axis=2), np.bool_)
+
+
+def small_set(labelled: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """The keypoints that the sparse population has, ``[15]``, from which are labelled in each row, ``[n, 15]``.
+
+    None where there is one population only: no small set stands in enough rows, or no row would be left
+    to the full population. Of equally common sets the smaller wins, then the first in pattern order, so
+    that the order of the rows never matters.
+    """
+    sizes = labelled.sum(axis=1)
+    sets, counts = np.unique(labelled[(sizes > 0) & (sizes <= MOST_IN_SMALL_SET)], axis=0, return_counts=True)
+    if not len(sets):
+        return None
+    best = np.lexsort((sets.sum(axis=1), -counts))[0]
+    if counts[best] < max(2, LEAST_SHARE * len(labelled)):
+        return None
+    found: NDArray[np.bool_] = sets[best]
+    return None if (population_of(labelled, found) == SPARSE).all() else found
+
+
+def population_of(labelled: NDArray[np.bool_], small: NDArray[np.bool_] | None) -> NDArray[np.int8]:
+    """The population of each row ``[n]``, from its labelled (or requested) keypoints ``[n, 15]``."""
+    if small is None:
+        return np.full(len(labelled), FULL, np.int8)
+    others = labelled[:, ~small]
+    return np.where(2 * others.sum(axis=1) < others.shape[1], SPARSE, FULL).astype(np.int8)
+
+
+def _population_asked(pictures: int, lookup: Lookup | None, small: NDArray[np.bool_] | None) -> NDArray[np.int8]:
+    """The population of test pictures: FULL for one the lookup file does not name."""
+    if lookup is None:
+        return np.full(pictures, FULL, np.int8)
+    asked = np.zeros((pictures, COUNT), bool)
+    asked[lookup.picture, lookup.column // 2] = True
+    return np.where(asked.any(axis=1), population_of(asked, small), FULL).astype(np.int8)
+
+
+def split(faces: Faces, *, validation: float, holdout: float, seed: int) -> Split:
+    """Cut into three parts by picture, each population alike. Raises DataError where a part would be empty.
+
+    ``validation`` and ``holdout`` are shares of the rows. A picture goes with the population of most of its
+    rows (FULL in a tie). The pictures of a population stand in the order of a hash of (seed, picture), so
+    that neither the order of the rows nor the rows of the other population matter; the hold-out is cut off
+    first, and does not change with ``validation``.
+    """
+    groups, member, sizes = np.unique(faces.group, return_inverse=True, return_counts=True)
+    sparse = np.bincount(member, faces.population == SPARSE) * 2 > sizes
+    place = np.array([xxhash.xxh3_64_intdigest(f"{seed} {group}".encode()) for group in groups.tolist()], np.uint64)
+    part = np.zeros(len(groups), np.int8)
+    for stratum in (np.flatnonzero(sparse), np.flatnonzero(~sparse)):
+        order = stratum[np.lexsort((groups[stratum], place[stratum]))]
+        # A picture's place is the middle of its rows: parts miss their share by half a picture at most.
+        share = (np.cumsum(sizes[order]) - sizes[order] / 2) / sizes[order].sum()
+        part[order] = np.where(share < holdout, 2, np.where(share < holdout + validation, 1, 0))
+    rows = [np.flatnonzero(part[member] == number) for number in range(3)]
+    names = ("training", "validation", "holdout")
+    empty = [name for name, part_rows in zip(names, rows, strict=True) if not len(part_rows)]
+    if empty:
+        shares = f"validation {validation:g}, holdout {holdout:g} of {len(groups)} pictures"
+        advice = "change the shares or take more pictures"
+        raise DataError(*(Problem("split", f"no picture is left for {name}", shares, advice) for name in empty))
+    return Split(*rows)
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: ``$FKPSEARCH_CACHE``, else the user's cache folder."""
+    named = os.environ.get("FKPSEARCH_CACHE")
+    if named:
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("fkpsearch"))
+
+
+def _load_training(source: Source, say: Say) -> tuple[str, Arrays]:
+    def read() -> Arrays:
+        images, keypoints = read_training(source, say)
+        group = np.array([xxhash.xxh3_64_intdigest(image) for image in images], np.uint64)
+        return {"images": images, "keypoints": keypoints, "group": group}
+
+    return _cached("training", source, ("images", "keypoints", "group"), read)
+
+
+def _load_test(source: Source, say: Say) -> Arrays:
+    def read() -> Arrays:
+        images, ids = read_test(source, say)
+        return {"images": images, "ids": ids}
+
+    return _cached("test", source, ("images", "ids"), read)[1]
+
+
+def _load_lookup(source: Source | None, pictures: Arrays | None) -> Lookup | None:
+    """Not cached: it is read in 0.05 s, and depends on two files."""
+    return None if source is None or pictures is None else Lookup(*read_lookup(source, pictures["ids"]))
+
+
+def _cached(role: str, source: Source, names: tuple[str, ...], read: Callable[[], Arrays]) -> tuple[str, Arrays]:
+    """The fingerprint of a file and the arrays read from it, read-only, from the cache where they are there."""
+    fingerprint = source.fingerprint()
+    key = repr((FORMAT, fingerprint, source.members)).encode()
+    entry = cache_folder() / "data" / f"{role}-{xxhash.xxh3_128_hexdigest(key)}"
+    arrays = _load_entry(entry, names)
+    if arrays is None:
+        arrays = read()
+        if source.fingerprint() != fingerprint:
+            raise DataError(Problem(str(source.path), "changed while it was read", advice="try again"))
+        _store_entry(entry, arrays)
+        arrays = _load_entry(entry, names) or arrays
+    for array in arrays.values():
+        array.flags.writeable = False
+    return fingerprint, arrays
+
+
+SUMS = "sums.json"
+
+
+def _load_entry(entry: Path, names: tuple[str, ...]) -> Arrays | None:
+    """The arrays of an entry as maps of its files; None where it is not there, or not as it was written."""
+    try:
+        sums = json.loads((entry / SUMS).read_text())
+        files = {name: entry / f"{name}.npy" for name in names}
+        if sums != {name: _sum(file) for name, file in files.items()}:
+            return None
+        return {name: np.asarray(np.load(file, mmap_mode="r")) for name, file in files.items()}
+    except (OSError, ValueError):
+        return None
+
+
+def _store_entry(entry: Path, arrays: Arrays) -> None:
+    """Write an entry beside its place and rename it, so that it is there whole or not at all; warn if it cannot be."""
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".new-", ignore_cleanup_errors=True) as beside:
+            new = Path(beside) / "new"
+            new.mkdir()
+            for name, array in arrays.items():
+                np.save(new / f"{name}.npy", array)
+            sums = {name: _sum(new / f"{name}.npy") for name in arrays}
+            (new / SUMS).write_text(json.dumps(sums))
+            if entry.exists():
+                entry.rename(Path(beside) / "damaged")
+            new.rename(entry)
+    except OSError as why:
+        if _load_entry(entry, tuple(arrays)) is None:  # else another process was quicker
+            warn(f"{entry.parent}: cannot keep what was read ({why.strerror or why}); it is read again every time")
+
+
+def _sum(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, xxhash.xxh3_128).hexdigest()
