@@ -1,0 +1,144 @@
+"""What is in the data, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkpsearch.data import Data, Faces, are_labelled
+from fkpsearch.errors import InputError, Problem
+from fkpsearch.keypoints import COUNT, NAMES, POPULATIONS, mean_keypoints, rmse
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far the labels of one picture lie apart: what no model can be better than."""
+
+    spread: float
+    """Standard deviation of a label, x or y, in pixels"""
+    by_keypoint: dict[str, float | None]
+    """None for a keypoint that no picture has twice"""
+    labels: int
+    """Labelled numbers behind it, x and y counted apart"""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Counts are rows unless they say otherwise; RMSEs are in pixels, None where nothing is labelled."""
+
+    rows: int
+    populations: dict[str, int]
+    """Training rows of each, by name"""
+    labelled: dict[str, int]
+    """Rows in which a keypoint is labelled"""
+    labelled_by_population: dict[str, dict[str, int]]
+    """Population, then keypoint"""
+    repeated_pictures: int
+    """Pictures that occur more than once"""
+    repeated_rows: int
+    """Rows that show them"""
+    noise: Noise | None
+    """None where no picture is labelled twice under one convention"""
+    mean_rmse: float | None
+    """Of answering every row with the mean keypoints"""
+    mean_rmse_per_population: float | None
+    """Of answering every row with the mean keypoints of its population"""
+    test_populations: dict[str, int] | None
+    """Test pictures of each; None without test pictures"""
+    lookup_rows: int | None
+    """Numbers a submission needs; None without a lookup file"""
+
+
+def survey(data: Data) -> Survey:
+    """Count what is in a data folder."""
+    faces = data.faces
+    labelled = are_labelled(faces.keypoints)
+    _, copies = np.unique(faces.group, return_counts=True)
+    return Survey(
+        rows=len(faces),
+        populations=_by_population(faces.population),
+        labelled=_by_keypoint(labelled),
+        labelled_by_population={
+            name: _by_keypoint(labelled[faces.population == number]) for number, name in enumerate(POPULATIONS)
+        },
+        repeated_pictures=int((copies > 1).sum()),
+        repeated_rows=int(copies[copies > 1].sum()),
+        noise=label_noise(faces),
+        mean_rmse=_mean_rmse(faces, np.zeros(len(faces), np.int8)),
+        mean_rmse_per_population=_mean_rmse(faces, faces.population),
+        test_populations=_by_population(data.test.population) if data.test else None,
+        lookup_rows=len(data.lookup.row_id) if data.lookup else None,
+    )
+
+
+def label_noise(faces: Faces) -> Noise | None:
+    """The spread of the labels of the same picture: the root of the pooled unbiased variance.
+
+    Compared are labels of the same keypoint under the same convention only, since conventions differ by
+    design: the squared distances from the mean of such labels, summed, over the degrees of freedom (labels
+    less one, each time).
+    """
+    keys = np.stack([faces.group, faces.population.astype(np.uint64)], axis=1)
+    _, member = np.unique(keys, axis=0, return_inverse=True)
+    member = member.reshape(-1)
+    known = ~np.isnan(faces.keypoints).reshape(len(faces), -1)
+    values = np.where(known, faces.keypoints.reshape(len(faces), -1), 0).astype(np.float64)
+    cells = (int(member.max()) + 1, known.shape[1])
+    counts, sums = np.zeros(cells, np.int64), np.zeros(cells)
+    np.add.at(counts, member, known)
+    np.add.at(sums, member, values)
+    distances = np.where(known, values - (sums / np.maximum(counts, 1))[member], 0)
+    squares = _per_keypoint(np.square(distances).sum(axis=0))
+    freedom = _per_keypoint(np.maximum(counts - 1, 0).sum(axis=0))
+    if not freedom.sum():
+        return None
+    return Noise(
+        spread=float(np.sqrt(squares.sum() / freedom.sum())),
+        by_keypoint={
+            name: float(np.sqrt(squares[k] / freedom[k])) if freedom[k] else None for k, name in enumerate(NAMES)
+        },
+        labels=int(counts[counts > 1].sum()),
+    )
+
+
+def draw_survey(faces: Faces, path: Path, each: int = 8) -> None:
+    """Write a PNG: ``each`` faces of every population, evenly over the file, with their keypoints.
+
+    Raises InputError where the file cannot be written.
+    """
+    from fkpsearch.picture import draw_face, montage, write_png
+
+    tiles = []
+    for number, name in enumerate(POPULATIONS):
+        rows = np.flatnonzero(faces.population == number)
+        for row in rows[np.unique(np.linspace(0, len(rows) - 1, min(each, len(rows))).astype(int))]:
+            tiles.append(draw_face(faces.images[row], faces.keypoints[row], scale=2, caption=f"row {row + 1}: {name}"))
+    try:
+        write_png(path, montage(tiles, columns=each))
+    except OSError as why:
+        raise InputError(Problem(str(path), f"cannot be written: {why.strerror or why}")) from None
+
+
+def _per_keypoint(columns: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Sums over x and y: 30 columns to 15 keypoints."""
+    return np.asarray(columns.reshape(COUNT, 2).sum(axis=1), np.float64)
+
+
+def _mean_rmse(faces: Faces, kind: NDArray[np.int8]) -> float | None:
+    """RMSE of answering each row with the mean keypoints of the rows of its ``kind``."""
+    answers = np.empty(faces.keypoints.shape)
+    for one in np.unique(kind):
+        answers[kind == one] = mean_keypoints(faces.keypoints[kind == one])
+    value = rmse(answers, faces.keypoints)
+    return None if np.isnan(value) else value
+
+
+def _by_population(population: NDArray[np.int8]) -> dict[str, int]:
+    return {name: int((population == number).sum()) for number, name in enumerate(POPULATIONS)}
+
+
+def _by_keypoint(labelled: NDArray[np.bool_]) -> dict[str, int]:
+    return dict(zip(NAMES, labelled.sum(axis=0).tolist(), strict=True))
