@@ -1,0 +1,68 @@
+"""What a model costs: parameters, multiply-adds and activation memory, read off the built model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from fkpsearch.models import Family
+
+
+@dataclass(frozen=True)
+class Cost:
+    """For one picture, forward."""
+
+    parameters: int
+    trainable: int
+    multiply_adds: int
+    """Of convolutions and dense layers; everything else is small beside them."""
+    activation_bytes: int
+    """Outputs of all layers, as training has to keep them for the gradient."""
+
+
+def cost_of(family: Family) -> Cost:
+    """Build the model and count. Whatever building raises comes through."""
+    import keras
+
+    keras.config.set_dtype_policy("float32")
+    with keras.device("cpu"):
+        model = family.build()
+    cost = Cost(
+        parameters=model.count_params(),
+        trainable=sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        multiply_adds=sum(_multiply_adds(layer) for layer in _layers(model)),
+        activation_bytes=sum(_output_bytes(layer) for layer in _layers(model)),
+    )
+    keras.backend.clear_session(free_memory=False)
+    return cost
+
+
+def _layers(model: Any) -> list[Any]:
+    """All layers, those of nested models included."""
+    import keras
+
+    found = []
+    for layer in model.layers:
+        found += _layers(layer) if isinstance(layer, keras.Model) else [layer]
+    return found
+
+
+def _multiply_adds(layer: Any) -> int:
+    """One multiply-add for each weight of the kernel at each place it is applied to.
+
+    A dense kernel ``[in, out]`` is applied once; a convolution's ``[h, w, in, out]`` at every output
+    pixel (a depthwise one's ``[h, w, in, multiplier]`` likewise: each weight still meets each pixel once).
+    """
+    places = math.prod(layer.output.shape[1:-1]) if getattr(layer, "kernel_size", None) else 1
+    kernels = [weight for weight in layer.trainable_weights + layer.non_trainable_weights if "kernel" in weight.name]
+    return int(places * sum(math.prod(kernel.shape) for kernel in kernels))
+
+
+def _output_bytes(layer: Any) -> int:
+    import keras
+
+    if isinstance(layer, keras.layers.InputLayer | keras.layers.Reshape | keras.layers.Flatten):
+        return 0  # views of what is already counted
+    outputs = layer.output if isinstance(layer.output, list) else [layer.output]
+    return sum(math.prod(output.shape[1:]) * 4 for output in outputs)
