@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from fkpsearch.errors import DataError, Problem, warn
+from fkpsearch.errors import DataError, FkpWarning, Problem
 from fkpsearch.kaggle import Source, find_table, find_training, read_lookup, read_test, read_training
 from fkpsearch.keypoints import COUNT, FULL, SPARSE
 
@@ -288,7 +289,8 @@ def _store_entry(entry: Path, arrays: Arrays) -> None:
             new.rename(entry)
     except OSError as why:
         if _load_entry(entry, tuple(arrays)) is None:  # else another process was quicker
-            warn(f"{entry.parent}: cannot keep what was read ({why.strerror or why}); it is read again every time")
+            text = f"{entry.parent}: cannot keep what was read ({why.strerror or why}); it is read again every time"
+            warnings.warn(text, FkpWarning, stacklevel=2)
 
 
 def _sum(file: Path) -> str:

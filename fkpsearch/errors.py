@@ -17,7 +17,6 @@ Anything else that escapes is our own bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -115,6 +114,5 @@ def first_rows(rows: Sequence[int], limit: int = 5) -> str:
     return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
 
 
-def warn(text: str) -> None:
-    """One line on standard error, for what does not stop the work."""
-    print(f"warning: {text}", file=sys.stderr)
+class FkpWarning(UserWarning):
+    """What the user should know but does not stop the work."""
