@@ -117,3 +117,13 @@ def writing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
+
+
+def writable_folder(folder: Path, error: type[InputError], advice: str) -> None:
+    """Make a folder. Raises ``error`` where that, or writing into it, is not allowed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as why:
+        raise error(Problem(str(folder), f"cannot be written: {why.strerror or why}", advice=advice)) from None

@@ -1,0 +1,111 @@
+"""How a model is trained: optimiser, schedule of the learning rate, weight averaging, precision."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from fkpsearch.part import Part
+
+
+class Adam(Part):
+    """Kingma & Ba 2015."""
+
+    kind: Literal["adam"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+
+
+class AdamW(Part):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019); biases and norms are not decayed."""
+
+    kind: Literal["adamw"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    weight_decay: float = Field(1e-2, ge=0, le=1)
+
+
+class Constant(Part):
+    """The learning rate stays."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class Plateau(Part):
+    """The rate is multiplied by ``factor`` after ``patience`` epochs without a better validation RMSE."""
+
+    kind: Literal["plateau"] = "plateau"
+    factor: float = Field(0.5, gt=0, lt=1)
+    patience: int = Field(5, ge=1)
+
+
+class Cosine(Part):
+    """A linear warm-up over ``warmup`` of all steps, then half a cosine down to zero."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps")
+
+
+class Training(Part):
+    """The dials of one training."""
+
+    epochs: int = Field(60, ge=1)
+    batch_size: int = Field(64, ge=1)
+    optimizer: Annotated[Adam | AdamW, Field(discriminator="kind")] = Adam()
+    schedule: Annotated[Constant | Plateau | Cosine, Field(discriminator="kind")] = Cosine()
+    averaging: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights that answer; 0 = off")
+    patience: int | None = Field(None, ge=1, description="epochs without a better validation RMSE before the end")
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "auto", description="auto = mixed_bfloat16 on a GPU, float32 on a CPU"
+    )
+
+
+def build_optimizer(training: Training, steps_an_epoch: int) -> Any:
+    """The ``keras.optimizers.Optimizer`` with its schedule and averaging."""
+    import keras
+
+    rate: Any = training.optimizer.learning_rate
+    if isinstance(training.schedule, Cosine):
+        steps = training.epochs * steps_an_epoch
+        warmup = round(training.schedule.warmup * steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else rate,
+            decay_steps=max(1, steps - warmup),
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    averaging: dict[str, Any] = {"use_ema": True, "ema_momentum": training.averaging} if training.averaging else {}
+    match training.optimizer:
+        case Adam():
+            return keras.optimizers.Adam(rate, **averaging)
+        case AdamW(weight_decay=decay):
+            optimizer = keras.optimizers.AdamW(rate, weight_decay=decay, **averaging)
+            optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+            return optimizer
+
+
+def gpu_is_there() -> bool:
+    """Whether the current Keras backend computes on a GPU."""
+    import keras
+
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow
+
+            return bool(tensorflow.config.list_physical_devices("GPU"))
+        case "jax":
+            import jax
+
+            return bool(jax.default_backend() == "gpu")
+        case "torch":
+            import torch
+
+            return bool(torch.cuda.is_available())
+        case _:
+            return False
+
+
+def dtype_policy(training: Training) -> str:
+    """The Keras dtype policy: mixed precision on a GPU by default, float32 on a CPU."""
+    if training.precision != "auto":
+        return training.precision
+    return "mixed_bfloat16" if gpu_is_there() else "float32"

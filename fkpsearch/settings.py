@@ -1,0 +1,55 @@
+"""One run, fully decided: plain data validated into frozen, typed ``Settings``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from fkpsearch.augment import Augment
+from fkpsearch.errors import SettingsError
+from fkpsearch.models import Model
+from fkpsearch.part import Part, part_of
+from fkpsearch.plain import read_yaml, to_yaml, writing
+from fkpsearch.recipe import Training
+
+
+class SplitSettings(Part):
+    """Which share of the pictures is kept from training, and the seed that draws them."""
+
+    validation: float = Field(0.15, gt=0, lt=1, description="scores every epoch; the search follows it")
+    holdout: float = Field(0.10, gt=0, lt=1, description="never seen by the search; `export` scores it once")
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> SplitSettings:
+        if self.validation + self.holdout >= 1:
+            raise ValueError(f"validation + holdout must be below 1 (got {self.validation + self.holdout:g})")
+        return self
+
+
+class Settings(Part):
+    """Everything one training depends on beside the data."""
+
+    model: Model
+    augment: Augment = Augment()
+    training: Training = Training()
+    split: SplitSettings = SplitSettings()
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="of weights, shuffling, augmentation and dropout")
+
+
+def settings_of(tree: dict[str, Any], place: str) -> Settings:
+    """Validate plain data; ``place`` names it in errors. Raises SettingsError with every problem at once."""
+    return part_of(Settings, tree, place, SettingsError)
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings in a YAML file. Raises SettingsError."""
+    return settings_of(read_yaml(path, SettingsError), str(path))
+
+
+def write_settings(settings: Settings, path: Path) -> None:
+    """Write every field, defaults included, so that the file stays true when defaults change."""
+    with writing(path) as file:
+        file.write(to_yaml(settings.model_dump(mode="json")))
