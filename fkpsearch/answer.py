@@ -1,0 +1,47 @@
+"""A model's answers: pictures -> keypoints in pixels.
+
+``python -m fkpsearch.answer MODEL PICTURES.npy ANSWERS.npy`` does it in a clean process, with Keras
+and the model file alone: what an export is verified with.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BATCH = 256
+
+
+def predict_heads(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """All heads' answers in pixels: uint8 ``[n, 96, 96]`` -> float32 ``[n, heads, 15, 2]``."""
+    answers = [np.empty((0, *model.output_shape[1:]), np.float32)]
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        # one shape for every batch, so that nothing is compiled twice
+        padded = np.zeros((BATCH, *images.shape[1:], 1), np.uint8)
+        padded[: len(batch), ..., 0] = batch
+        answers.append(np.asarray(model.predict_on_batch(padded), np.float32)[: len(batch)])
+    return np.concatenate(answers)
+
+
+def of_population(answers: NDArray[np.float32], population: NDArray[np.int8]) -> NDArray[np.float32]:
+    """Each picture's answer by the head of its population: ``[n, heads, 15, 2]`` -> ``[n, 15, 2]``."""
+    heads = np.minimum(population, answers.shape[1] - 1)
+    chosen: NDArray[np.float32] = answers[np.arange(len(answers)), heads]
+    return chosen
+
+
+def main(model: str, pictures: str, answers: str) -> None:
+    """Load, predict, write."""
+    import keras
+
+    loaded = keras.saving.load_model(Path(model), compile=False)
+    np.save(Path(answers), predict_heads(loaded, np.load(Path(pictures), mmap_mode="r")))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

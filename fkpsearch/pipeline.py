@@ -1,0 +1,87 @@
+"""Faces into batches: shuffled, augmented, made in a thread of their own so that training never waits."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkpsearch.augment import Augment, augment
+from fkpsearch.data import Faces
+
+AHEAD = 8
+"""Batches made in advance: enough to ride out a slow one, a few megabytes of memory."""
+
+Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
+
+
+def steps_an_epoch(faces: Faces, batch_size: int) -> int:
+    """Whole batches only, so that every step has one shape and nothing is compiled twice."""
+    return max(1, len(faces) // batch_size)
+
+
+def targets(keypoints: NDArray[np.float32], population: NDArray[np.int8], heads: int) -> NDArray[np.float32]:
+    """What each head is asked: float32 ``[n, heads, 15, 3]`` = (x, y, 1 where labelled else 0).
+
+    With two heads only the one of the picture's own population is asked. Never NaN.
+    """
+    labelled = ~np.isnan(keypoints[..., :1])
+    answer = np.concatenate([np.where(labelled, keypoints, 0), labelled], axis=-1, dtype=np.float32)
+    asked = np.arange(heads)[None, :] == (population[:, None] if heads > 1 else 0)
+    wanted: NDArray[np.float32] = answer[:, None] * asked[:, :, None, None]
+    return wanted
+
+
+def epoch_batches(
+    faces: Faces, settings: Augment, *, batch_size: int, heads: int, seed: int, epoch: int
+) -> Iterator[Batch]:
+    """One epoch: uint8 pictures ``[b, 96, 96, 1]`` with their :func:`targets`.
+
+    Every batch is a pure function of (faces, settings, seed, epoch, its number).
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(len(faces))
+    size = min(batch_size, len(faces))
+
+    def make(step: int) -> Batch:
+        rows = np.sort(order[step * size : (step + 1) * size])  # sorted: kinder to a memory map
+        rng = np.random.default_rng([seed, epoch, step])
+        images, keypoints = augment(faces.images[rows], faces.keypoints[rows], settings, rng)
+        return images[..., None], targets(keypoints, faces.population[rows], heads)
+
+    yield from _made_ahead(make, steps_an_epoch(faces, batch_size))
+
+
+def _made_ahead(make: Callable[[int], Batch], count: int) -> Iterator[Batch]:
+    """``make(0), make(1), ...`` computed by a background thread; its error is raised here."""
+    made: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
+    left = threading.Event()
+
+    def work() -> None:
+        for step in range(count):
+            try:
+                item: Batch | BaseException = make(step)
+            except BaseException as why:
+                item = why
+            while not left.is_set():
+                try:
+                    made.put(item, timeout=0.2)
+                    break
+                except queue.Full:
+                    continue
+            if left.is_set() or isinstance(item, BaseException):
+                return
+
+    thread = threading.Thread(target=work, name="batches", daemon=True)
+    thread.start()
+    try:
+        for _ in range(count):
+            item = made.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        left.set()
+        thread.join()

@@ -1,0 +1,64 @@
+"""Answers beside the truth: pooled, per population, per keypoint, beside the mean keypoint."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkpsearch import keypoints
+from fkpsearch.data import Faces, split
+from fkpsearch.run_folder import Validation
+from fkpsearch.settings import Settings
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All in pixels; None where nothing is labelled."""
+
+    pictures: int
+    labels: int
+    """Labelled numbers, x and y counted apart."""
+    rmse: float | None
+    mean_keypoint_rmse: float | None
+    """Of answering the training part's mean keypoints: above this line nothing was learnt."""
+    by_population: dict[str, float | None]
+    by_keypoint: dict[str, float | None]
+
+    def plain(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def score(predictions: NDArray[np.float32], faces: Faces, mean: NDArray[np.floating]) -> Scores:
+    """Score ``predictions`` [n, 15, 2] on ``faces``; ``mean`` [15, 2] is the training part's mean keypoints."""
+    truth = faces.keypoints
+    populations = {
+        name: keypoints.rmse(predictions[faces.population == number], truth[faces.population == number])
+        for number, name in enumerate(keypoints.POPULATIONS)
+    }
+    return Scores(
+        pictures=len(faces),
+        labels=int((~np.isnan(truth)).sum()),
+        rmse=_known(keypoints.rmse(predictions, truth)),
+        mean_keypoint_rmse=_known(mean_line(mean, faces)),
+        by_population={name: _known(value) for name, value in populations.items()},
+        by_keypoint={name: _known(value) for name, value in keypoints.rmse_by_keypoint(predictions, truth).items()},
+    )
+
+
+def score_validation(settings: Settings, validation: Validation, faces: Faces) -> Scores:
+    """The scores of a finished training, from the answers it left."""
+    mean = keypoints.mean_keypoints(faces.keypoints[split(faces, **settings.split.model_dump()).training])
+    return score(validation.predictions, faces.take(validation.rows), mean)
+
+
+def mean_line(mean: NDArray[np.floating], faces: Faces) -> float:
+    """RMSE in pixels of answering every one of ``faces`` with ``mean`` [15, 2]."""
+    return keypoints.rmse(np.broadcast_to(mean, faces.keypoints.shape), faces.keypoints)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
