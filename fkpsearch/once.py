@@ -1,0 +1,51 @@
+"""One run without a search: a settings file trained in a child process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fkpsearch.child import Child, Message
+from fkpsearch.data import Data
+from fkpsearch.errors import Problem, SettingsError, TrialError
+from fkpsearch.settings import Settings, read_settings, write_settings
+from fkpsearch.space import parse_space
+
+
+def read_decided(path: Path) -> Settings:
+    """The settings in a YAML file. Raises SettingsError, naming the ranges where it is a space."""
+    space = parse_space(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
+    if space and (ranges := space.ranges()):
+        advice = "write one value, or search it with `fkpsearch run`"
+        raise SettingsError(*(Problem(f"{path}: {name}", "is a range", advice=advice) for name in ranges))
+    return read_settings(path)
+
+
+def train_once(
+    settings: Settings, data: Data, folder: Path, on_epoch: Callable[[Message], None] = lambda _: None
+) -> None:
+    """Train and leave settings, history, validation answers and model in ``folder`` (it exists).
+
+    The same process a study's trial gets, so the same settings give the same value. Raises TrialError when
+    the training diverged or failed, ChildDied when its process died.
+    """
+    write_settings(settings, folder / "settings.yaml")
+    child = Child(data.folder)
+    try:
+        child.send("train", folder=str(folder.resolve()), settings=settings.model_dump(mode="json"))
+        while True:
+            message = child.receive(timeout=1.0)
+            match message and message["is"]:
+                case "epoch":
+                    assert message
+                    on_epoch(message)
+                    child.send("go")
+                case "done":
+                    child.send("keep")
+                case "saved":
+                    return
+                case "failed" | "diverged":
+                    assert message
+                    raise TrialError(message["why"])
+    finally:
+        child.kill()

@@ -1,0 +1,303 @@
+"""Space + faces -> trials in a folder: ask, supervise, prune, tell, resume.
+
+The supervisor owns the database and never imports Keras; every trial trains in a child of its own.
+While one child trains, the next is already started and warm.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fkpsearch.child import Child, ChildDied, Message
+from fkpsearch.data import Data, split
+from fkpsearch.errors import FkpError, Problem, SettingsError, StudyError
+from fkpsearch.events import EpochDone, Event, SearchBegan, TrialFinished, TrialStarted
+from fkpsearch.keypoints import mean_keypoints
+from fkpsearch.ledger import Facts, Ledger, begin, held, put_back
+from fkpsearch.lint import most_epochs, reference_settings
+from fkpsearch.plain import writable_folder
+from fkpsearch.scores import mean_line
+from fkpsearch.settings import Settings, settings_of, write_settings
+from fkpsearch.space import Space
+from fkpsearch.strategy import build_pruner, build_sampler, strategy_of
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+KEPT_MODELS = 5
+"""Model files are kept for this many best trials; all others keep their metrics only."""
+
+POLL = 0.2
+"""Seconds between two looks at the clock and at Ctrl-C while a child trains."""
+
+STARTS = 3
+"""Attempts to start a child before the search gives up: one may be killed by chance, three are a broken set-up."""
+
+REASON_LIMIT = 2000
+"""Optuna's databases take attribute values of up to 2,046 characters."""
+
+
+class Interrupted(FkpError):
+    """The search was asked to stop; the running trial was put back."""
+
+
+@dataclass(frozen=True)
+class _End:
+    """How a trial ended."""
+
+    state: str
+    value: float | None = None
+    reason: str = ""
+    seconds: float | None = None
+    """The child trained, where it finished"""
+
+
+def search(
+    space: Space,
+    data: Data,
+    folder: Path,
+    *,
+    trials: int,
+    seed: int | None = None,
+    timeout: float = math.inf,
+    watch: Callable[[Event], None] = lambda _: None,
+) -> Ledger:
+    """Bring the study in ``folder`` to ``trials`` finished trials, or as far as ``timeout`` seconds carry it.
+
+    Raises StudyError when the folder is another space's or cannot be written or no child can be started,
+    Interrupted after Ctrl-C or SIGTERM. However it ends, nothing is left running and the next call goes on.
+    """
+    facts = Facts(
+        seed=seed or 0,
+        data=str(data.folder.resolve()),
+        fingerprint=data.faces.fingerprint,
+        mean_rmse=mean_keypoint_line(reference_settings(space), data),
+    )
+    writable_folder(folder, StudyError, "name another folder with --studies")
+    with held(folder), interrupts() as interrupted:
+        ledger = begin(folder, space, facts, seed_matters=seed is not None)
+        watch(SearchBegan(ledger))
+        deadline = time.monotonic() + timeout
+        for trial in ledger.trials:
+            if trial.state.name == "RUNNING":  # the lock is ours: its supervisor is dead
+                put_back(ledger, trial)
+        supervisor = _Supervisor(ledger, data, watch, lambda: interrupted() or time.monotonic() > deadline)
+        supervisor.run(trials)
+        if interrupted():
+            raise Interrupted
+    return ledger
+
+
+def mean_keypoint_line(settings: Settings, data: Data) -> float:
+    """Validation RMSE in pixels of answering every picture with the training part's mean keypoints."""
+    parts = split(data.faces, **settings.split.model_dump())
+    mean = mean_keypoints(data.faces.keypoints[parts.training])
+    return mean_line(mean, data.faces.take(parts.validation))
+
+
+def training_seed(study_seed: int, trial_number: int) -> int:
+    """The seed of a trial's training: a function of study and trial, never of the process that trains it."""
+    return int(np.random.SeedSequence([study_seed, trial_number]).generate_state(1)[0] >> 1)
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C, SIGTERM or closed terminal into a flag; the second Ctrl-C interrupts at once."""
+    heard: list[int] = []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if heard:
+            raise KeyboardInterrupt
+        heard.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), hear) for name in names}
+    try:
+        yield lambda: bool(heard)
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+class _Supervisor:
+    """The loop over trials: one child at work, one warming up."""
+
+    def __init__(
+        self, ledger: Ledger, data: Data, watch: Callable[[Event], None], must_stop: Callable[[], bool]
+    ) -> None:
+        self.ledger, self.data, self.watch, self.must_stop = ledger, data, watch, must_stop
+        self.strategy = strategy_of(ledger.space.study, str(ledger.folder / "space.yaml"))
+        ledger.study.pruner = build_pruner(self.strategy, most_epochs(ledger.space))
+        self.spare: Child | None = None
+
+    def run(self, trials: int) -> None:
+        """Until ``trials`` are finished or it is time to stop."""
+        try:
+            while (missing := trials - len(self.ledger.finished())) > 0 and not self.must_stop():
+                self.run_trial(last=missing == 1)
+        finally:
+            if self.spare:
+                self.spare.kill()
+
+    def run_trial(self, *, last: bool) -> None:
+        """Ask, train, tell; a trial that cannot be brought to an end is put back."""
+        began = time.monotonic()
+        trial = self.ask()
+        try:
+            settled = self.settle(trial)
+            end = self.train(trial, settled, last=last) if isinstance(settled, Settings) else settled
+        except BaseException:
+            put_back(self.ledger, trial)
+            raise
+        if end is None:
+            put_back(self.ledger, trial)
+        else:
+            self.tell(trial, end, time.monotonic() - began)
+
+    def ask(self) -> Trial:
+        """The next trial: one that waits, else the sampler's."""
+        # A sampler seeded by the trial's place makes the sequence of settings the same whether or
+        # not the search was interrupted in between.
+        seed = training_seed(self.ledger.facts.seed, len(self.ledger.finished()))
+        self.ledger.study.sampler = build_sampler(self.strategy, seed)
+        return self.ledger.study.ask()
+
+    def settle(self, trial: Trial) -> Settings | _End:
+        """The trial's settings, also on disk, or how it ends without any."""
+        tree = self.ledger.space.sample(trial)
+        tree.setdefault("seed", training_seed(self.ledger.facts.seed, trial.number))
+        try:
+            settings = settings_of(tree, f"trial {trial.number}")
+        except SettingsError as why:
+            # Each value is within its range, together they make no model: the sampler learns the region.
+            trial.set_constraint("settings", 1.0)
+            return _End("PRUNED", reason=str(why.problems[0]))
+        folder = self.ledger.trial_folder(trial.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_settings(settings, folder / "settings.yaml")
+        return settings
+
+    def train(self, trial: Trial, settings: Settings, *, last: bool) -> _End | None:
+        """Give a child the job and listen until the end; None when it is time to stop."""
+        child = self.ready_child()
+        if child is None:
+            return None
+        try:
+            folder = self.ledger.trial_folder(trial.number).resolve()
+            child.send("train", folder=str(folder), settings=settings.model_dump(mode="json"))
+            self.watch(TrialStarted(trial.number, child.pid))
+            if not last:
+                self.spare = Child(self.data.folder)
+            end = self.listen(child, trial, settings.training.epochs)
+        except ChildDied as why:
+            return _End("FAIL", reason=str(why))
+        except BaseException:
+            child.kill()
+            raise
+        if end is None:
+            child.kill()
+        else:
+            child.release()
+        return end
+
+    def ready_child(self) -> Child | None:
+        """A child that has imported Keras and read the data; None when it is time to stop. Raises StudyError."""
+        for attempt in range(1, STARTS + 1):
+            child, self.spare = self.spare or Child(self.data.folder), None
+            try:
+                while not self.must_stop():
+                    message = child.receive(POLL)
+                    if message and message["is"] == "failed":
+                        raise ChildDied(message["why"])
+                    if message and message["fingerprint"] != self.ledger.facts.fingerprint:
+                        child.kill()
+                        place = str(self.data.folder)
+                        raise StudyError(Problem(place, "changed while the search was running", advice="run it again"))
+                    if message:
+                        return child
+                child.kill()
+                return None
+            except ChildDied as why:
+                child.kill()
+                if attempt == STARTS:
+                    rule = f"no training process could be started: {why}"
+                    raise StudyError(Problem(str(self.ledger.folder), rule)) from None
+        return None
+
+    def listen(self, child: Child, trial: Trial, epochs: int) -> _End | None:
+        """Answer the child's messages until the last; None when it is time to stop. Raises ChildDied.
+
+        ``epochs`` is how long the training may last.
+        """
+        known = set(self.ledger.study.trials[trial.number].intermediate_values)
+        done: Message = {}
+        while done or not self.must_stop():
+            message = child.receive(POLL)
+            match message and message["is"]:
+                case "epoch":
+                    assert message
+                    if end := self.epoch(child, trial, message, known, last=message["epoch"] == epochs):
+                        return end
+                case "diverged":
+                    assert message
+                    trial.report(math.nan, max(known, default=0) + 1)
+                    return _End("PRUNED", reason=f"diverged in {message['why']}")
+                case "done":
+                    assert message
+                    done = message
+                    child.send("keep" if self.deserves_a_file(done["rmse"]) else "drop")
+                    trial.set_user_attr("best_epoch", done["best_epoch"])
+                    trial.set_user_attr("training_seconds", done["seconds"])
+                case "saved":
+                    return _End("COMPLETE", done["rmse"], seconds=done["seconds"])
+                case "failed":
+                    assert message
+                    return _End("FAIL", reason=message["why"])
+        return None
+
+    def epoch(self, child: Child, trial: Trial, message: Message, known: set[int], *, last: bool) -> _End | None:
+        """Report an epoch and let the pruner decide; an end when it pruned. The last epoch is paid for already."""
+        number, best = message["epoch"], message["best"]
+        if number not in known:  # a trial that was put back reports its first epochs again
+            trial.report(best, number)
+            known.add(number)
+        self.watch(EpochDone(trial.number, number, message["rmse"], best, message["images_per_second"]))
+        if not last and trial.should_prune():
+            child.send("stop")
+            return _End("PRUNED", best, f"behind the others at epoch {number}")
+        child.send("go")
+        return None
+
+    def deserves_a_file(self, value: float) -> bool:
+        """Whether a value is among the best few."""
+        best = self.ledger.best(KEPT_MODELS)
+        return len(best) < KEPT_MODELS or value < (best[-1].value or math.inf)
+
+    def tell(self, trial: Trial, end: _End, seconds: float) -> None:
+        """Tell Optuna, drop the model files no longer wanted, tell the watcher."""
+        from optuna.trial import TrialState
+
+        if end.reason:
+            trial.set_user_attr("reason", end.reason[:REASON_LIMIT])
+        value = end.value if end.state == "COMPLETE" else None
+        told = self.ledger.study.tell(trial, value, state=TrialState[end.state])
+        wanted = {best.number for best in self.ledger.best(KEPT_MODELS)}
+        for model in (self.ledger.folder / "trials").glob("*/model.keras"):
+            if int(model.parent.name) not in wanted:
+                model.unlink(missing_ok=True)
+        epochs = sum(1 for value in told.intermediate_values.values() if not math.isnan(value))
+        self.watch(TrialFinished(trial.number, end.state, end.value, end.reason, epochs, seconds, end.seconds))

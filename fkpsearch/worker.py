@@ -1,0 +1,121 @@
+"""One trial in a process of its own: ``python -m fkpsearch.worker --data DIR``.
+
+Speaks JSON lines: jobs and answers on standard input, reports on the standard output it was
+started with (anything a library prints goes to standard error instead). It imports Keras and reads
+the data before its job arrives, which is what makes a spare child warm. Every report of an epoch
+waits for its answer, so what is pruned does not depend on the speed of the database.
+
+    child                                 supervisor
+    {"is": "ready", "fingerprint": ...}
+                                          {"do": "train", "folder": ..., "settings": {...}}
+    {"is": "epoch", "epoch": 1, ...}
+                                          {"do": "go"} or {"do": "stop"}
+    {"is": "done", "rmse": ...}
+                                          {"do": "keep"} or {"do": "drop"}
+    {"is": "saved"}
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+
+class _Line:
+    """Both directions of the conversation. The supervisor's death ends this process at once."""
+
+    def __init__(self) -> None:
+        # the pipe moves aside, so that no library's print can ever break the conversation
+        self._out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        self._heard: queue.Queue[dict[str, Any]] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            self._heard.put(json.loads(line))
+        os._exit(1)
+
+    def say(self, kind: str, **content: object) -> None:
+        self._out.write(json.dumps({"is": kind, **content}) + "\n")
+        self._out.flush()
+
+    def hear(self) -> dict[str, Any]:
+        return self._heard.get()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Warm up, take one job, do it, leave."""
+    parser = argparse.ArgumentParser(prog="python -m fkpsearch.worker")
+    parser.add_argument("--data", type=Path, required=True)
+    data = parser.parse_args(arguments).data
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
+    line = _Line()
+    try:
+        _serve(line, data)
+    except Exception as why:
+        traceback.print_exc()
+        line.say("failed", why=f"{type(why).__name__}: {why}")
+    line._out.close()
+    sys.stderr.flush()
+    # Tearing TensorFlow down takes a second and has nothing left to save.
+    os._exit(0)
+
+
+def _serve(line: _Line, data: Path) -> None:
+    from fkpsearch.data import load_data
+    from fkpsearch.errors import Diverged, Stopped
+    from fkpsearch.run_folder import History, write_validation
+    from fkpsearch.settings import settings_of
+    from fkpsearch.train import Epoch, train, warm_up
+
+    loaded = load_data(data)
+    warm_up()
+    line.say("ready", fingerprint=loaded.faces.fingerprint)
+    job = line.hear()
+    folder = Path(job["folder"])
+    settings = settings_of(job["settings"], str(folder / "settings.yaml"))
+
+    with History(folder) as history:
+
+        def on_epoch(row: Epoch) -> None:
+            history.append(row)
+            line.say("epoch", **asdict(row))
+            if line.hear()["do"] != "go":
+                raise Stopped
+
+        try:
+            outcome = train(settings, loaded.faces, on_epoch)
+        except Stopped:
+            return line.say("stopped")
+        except Diverged as why:
+            return line.say("diverged", why=str(why))
+    write_validation(folder, outcome, loaded)
+    line.say("done", rmse=outcome.rmse, best_epoch=outcome.best_epoch, seconds=outcome.seconds)
+    if line.hear()["do"] == "keep":
+        save_model(outcome.model, folder / "model.keras")
+    line.say("saved")
+
+
+def save_model(model: Any, path: Path) -> None:
+    """Write a model whole or not at all."""
+    beside = path.with_name(f".{path.name.removesuffix('.keras')}.{os.getpid()}.keras")
+    try:
+        model.save(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
