@@ -1,0 +1,139 @@
+"""What an export says of itself: ``metrics.json`` for programs, ``README.md`` for people."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from fkpsearch import __version__
+from fkpsearch.data import Data
+from fkpsearch.keypoints import NAMES
+from fkpsearch.plain import writing
+from fkpsearch.scores import Scores
+from fkpsearch.settings import Settings
+
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "optuna")
+
+
+@dataclass(frozen=True)
+class Made:
+    """How an export came about and what it is worth."""
+
+    command: str
+    run: Path
+    settings: Settings
+    data: Data
+    validation: Scores
+    holdout: Scores
+    looks: int
+    """Trainings of the study whose hold-out score has been seen, this one included"""
+    submission: bool
+
+
+def write_metrics(made: Made, path: Path) -> None:
+    """The scores and what is needed to get them again."""
+    metrics = {
+        "validation": made.validation.plain(),
+        "holdout": made.holdout.plain(),
+        "holdout_looks": made.looks,
+        "trainings_behind_these_numbers": 1,
+        "made_by": {
+            "command": made.command,
+            "run": str(made.run),
+            "fkpsearch": __version__,
+            "python": platform.python_version(),
+            "packages": {name: found for name in PACKAGES if (found := _version(name))},
+            "machine": platform.platform(),
+        },
+        "data": {
+            "folder": str(made.data.folder),
+            "fingerprint": made.data.faces.fingerprint,
+            "rows": len(made.data.faces),
+        },
+    }
+    with writing(path) as file:
+        json.dump(metrics, file, indent=2)
+        file.write("\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+_README = """\
+# A facial-keypoint model
+
+Made by `fkpsearch {version}` with `{command}`.
+
+| | RMSE in pixels | mean keypoint | pictures |
+|---|---|---|---|
+| validation (the search followed it) | {validation} |
+| **hold-out** (never seen by the search) | {holdout} |
+
+One training, one seed: the spread between seeds is not known from this. The score is the
+competition's: pooled over all labelled numbers. "mean keypoint" answers every picture with the mean
+position and has learnt nothing.
+{looks}
+![validation faces: given blue, predicted red](faces.png)
+
+## Load it
+
+```python
+import keras
+import numpy as np
+
+model = keras.saving.load_model("model.keras")
+pictures = np.zeros((1, 96, 96, 1), "uint8")  # gray, 0..255, as they are: preprocessing is inside
+answers = model.predict(pictures)             # float32 [n, {heads}, 15, 2]: (x, y) in pixels
+keypoints = answers[:, 0]                     # [n, 15, 2], the convention of the fully labelled pictures
+```
+{two}
+The 15 keypoints in order: {names}.
+
+## Files
+
+- `model.keras`: the model. `settings.yaml`: every setting; `fkpsearch train settings.yaml` makes it again.
+- `metrics.json`: scores per population and keypoint, versions, the data's fingerprint.
+{submission}"""
+
+_LOOKS = """
+The hold-out scores of {looks} trainings of this study have been looked at. Whoever chooses among them by
+these scores makes the hold-out a second validation set.
+"""
+
+_TWO = """
+`answers[:, 1]` speaks the convention of the sparsely labelled pictures (nose tip and bottom lip differ).
+"""
+
+_SUBMISSION = """\
+- `submission.csv`: for Kaggle, each picture answered by the head of its population.
+"""
+
+
+def write_readme(made: Made, path: Path) -> None:
+    """How the model was made, what it is worth, how to load it."""
+    heads = made.settings.model.answers
+    text = _README.format(
+        version=__version__,
+        command=made.command or "fkpsearch export",
+        validation=_row(made.validation),
+        holdout=_row(made.holdout),
+        looks=_LOOKS.format(looks=made.looks) if made.looks > 1 else "",
+        heads=heads,
+        two=_TWO if heads > 1 else "",
+        names=", ".join(NAMES),
+        submission=_SUBMISSION if made.submission else "",
+    )
+    with writing(path) as file:
+        file.write(text)
+
+
+def _row(scores: Scores) -> str:
+    numbers = ("-" if value is None else f"{value:.3f}" for value in (scores.rmse, scores.mean_keypoint_rmse))
+    return " | ".join((*numbers, str(scores.pictures)))
