@@ -1,0 +1,341 @@
+"""Typer commands: the only place that prints. Heavy imports live where they are used."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fkpsearch import __version__
+from fkpsearch.errors import FkpError, FkpWarning, InputError, Problem
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fkpsearch.data import Data
+    from fkpsearch.events import Event
+
+app = typer.Typer(help="Searches for the best facial-keypoint model your hardware can find.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at the data, or make some.", no_args_is_help=True)
+space_app = typer.Typer(help="Look at a search space.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(space_app, name="space")
+
+DataFolder = Annotated[str, typer.Option("--data", help="Folder with Kaggle's files, or `demo`.", metavar="DIR")]
+StudiesFolder = Annotated[Path, typer.Option("--studies", help="Where studies live.", metavar="DIR")]
+STUDIES = Path("studies")
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Searches for the best facial-keypoint model your hardware can find."""
+    if version:
+        typer.echo(f"fkpsearch {__version__}")
+        raise typer.Exit
+
+
+@data_app.command("show")
+def data_show(
+    data: DataFolder = "data",
+    to: Annotated[Path, typer.Option(help="Where the picture of faces goes.", metavar="PNG")] = Path("faces.png"),
+) -> None:
+    """What is in the data: a table, and a picture of faces with their keypoints."""
+    from fkpsearch.survey import draw_survey, survey
+    from fkpsearch.tables import survey_tables
+
+    found = open_data(data)
+    console().print(survey_tables(survey(found)))
+    draw_survey(found.faces, to)
+    typer.echo(f"faces with their keypoints: {to}")
+
+
+@data_app.command("demo")
+def data_demo(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
+    """Make a small synthetic data set in Kaggle's format."""
+    from fkpsearch.demo import make_demo
+
+    with progress("drawing faces") as tick:
+        make_demo(folder, on_progress=tick)
+    typer.echo(f"a synthetic data set in Kaggle's format: {folder}")
+
+
+@space_app.command("check")
+def space_check(space: Annotated[Path, typer.Argument(metavar="SPACE.yaml")]) -> None:
+    """Lint a space; build its smallest, its largest and 20 random models."""
+    from fkpsearch.lint import check_space
+    from fkpsearch.sizes import sizes
+    from fkpsearch.space import load_space
+    from fkpsearch.tables import parameter_table, size_table
+
+    loaded = load_space(space)
+    check_space(loaded)
+    console().print(parameter_table(loaded), "")
+    with hushed():
+        import keras
+
+        keras.ops.zeros(1)
+    with progress("building models") as tick:
+        built = sizes(loaded, on_progress=tick)
+    console().print(size_table(built))
+
+
+@app.command()
+def run(
+    space: Annotated[Path, typer.Argument(metavar="SPACE.yaml")],
+    trials: Annotated[int, typer.Option(help="How many finished trials the study shall have, earlier runs included.")],
+    data: DataFolder = "data",
+    name: Annotated[str | None, typer.Option(help="The study's name; the space's file name by default.")] = None,
+    studies: StudiesFolder = STUDIES,
+    seed: Annotated[int | None, typer.Option(help="Of sampler and trainings; 0 for a new study.", min=0)] = None,
+    timeout: Annotated[str | None, typer.Option(help="Stop after this long: 90s, 30m, 2h.")] = None,
+) -> None:
+    """Search a space: train trials until the study has as many as asked. Run it again to go on."""
+    from fkpsearch.ledger import named_folder
+    from fkpsearch.lint import check_space
+    from fkpsearch.space import load_space
+    from fkpsearch.study import Interrupted, search
+
+    if trials < 1:
+        raise InputError(Problem("--trials", "must be at least 1", trials))
+    seconds = seconds_of(timeout) if timeout else float("inf")
+    loaded = load_space(space)
+    check_space(loaded)
+    folder = named_folder(name or space.stem, studies)
+    faces = open_data(data)
+    try:
+        with watching(folder.name, trials, seconds) as watch:
+            ledger = search(loaded, faces, folder, trials=trials, seed=seed, timeout=seconds, watch=watch)
+    except Interrupted:
+        typer.echo(f"stopped; the running trial was put back, nothing is lost: `{this_command()}` goes on")
+        raise typer.Exit(130) from None
+    best = ledger.best()
+    done = len(ledger.finished())
+    typer.echo(f"{done} of {trials} trials finished" + ("" if done >= trials else f": `{this_command()}` goes on"))
+    if best:
+        value = best[0].value or float("nan")
+        typer.echo(
+            f"best: trial {best[0].number}, validation RMSE {value:.3f} px (mean keypoint {ledger.facts.mean_rmse:.3f})"
+        )
+        typer.echo(f"next: fkpsearch export {study_argument(folder)} --to out")
+
+
+@app.command()
+def train(
+    settings: Annotated[Path, typer.Argument(metavar="SETTINGS.yaml")],
+    data: DataFolder = "data",
+    to: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME by default.", metavar="DIR")] = None,
+) -> None:
+    """One run without a search."""
+    from fkpsearch.errors import StudyError
+    from fkpsearch.once import read_decided, train_once
+    from fkpsearch.plain import writable_folder
+    from fkpsearch.run_folder import read_validation
+    from fkpsearch.scores import score_validation
+    from fkpsearch.tables import score_table
+
+    decided = read_decided(settings)
+    faces = open_data(data)
+    folder = to or Path("runs") / settings.stem
+    writable_folder(folder, StudyError, "name another folder with --to")
+    with progress("training") as tick:
+        train_once(decided, faces, folder, lambda row: tick(row["epoch"], decided.training.epochs))
+    console().print(score_table({"validation": score_validation(decided, read_validation(folder), faces.faces)}))
+    typer.echo(f"the run: {folder}")
+    typer.echo(f"next: fkpsearch export {shlex.quote(str(folder))} --to out")
+
+
+@app.command()
+def status(
+    study: Annotated[str, typer.Argument(metavar="STUDY")],
+    studies: StudiesFolder = STUDIES,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Where a study stands."""
+    import json
+
+    from fkpsearch.ledger import find_folder, is_held, read
+    from fkpsearch.status import status_of
+    from fkpsearch.tables import status_view
+
+    folder = find_folder(study, studies)
+    found = status_of(read(folder), active=is_held(folder))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        console().print(status_view(found))
+
+
+@app.command()
+def export(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or the folder of a run of `train`.")],
+    to: Annotated[Path, typer.Option(help="Where model, metrics and submission go.", metavar="DIR")],
+    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
+    trial: Annotated[int | None, typer.Option(help="This trial in place of the best.")] = None,
+    studies: StudiesFolder = STUDIES,
+) -> None:
+    """The best trial as model and submission."""
+    from fkpsearch.export import export as export_run
+    from fkpsearch.run_folder import read_validation
+    from fkpsearch.tables import score_table
+
+    run_folder = find_run(study, studies, trial)
+    faces = open_data(data or str(read_validation(run_folder).data))
+    with spinner("exporting") as say:
+        made = export_run(run_folder, faces, to, command=this_command(), on_progress=say)
+    console().print(score_table({"validation": made.validation, "hold-out": made.holdout}))
+    typer.echo(f"{made.folder}: model.keras, settings.yaml, metrics.json, README.md, faces.png")
+    if made.submission:
+        typer.echo(f"to upload: {made.submission}")
+    else:
+        typer.echo("no submission: the data has no test pictures or no IdLookupTable.csv")
+
+
+def open_data(folder: str) -> Data:
+    """The data in a folder, or the synthetic set, made once and kept in the cache."""
+    from fkpsearch.data import cache_folder, load_data
+
+    if folder != "demo":
+        with spinner("reading") as say:
+            return load_data(Path(folder), on_progress=say)
+    from fkpsearch.demo import VERSION, make_demo
+
+    made = cache_folder() / f"demo-{VERSION}"
+    if not (made / "training.csv").exists():
+        with progress("drawing demo faces") as tick:
+            make_demo(made, on_progress=tick)
+    return load_data(made)
+
+
+def find_run(study: str, studies: Path, trial: int | None) -> Path:
+    """The folder of the run to export: a run of `train`, else a study's best trial or the one asked for."""
+    from fkpsearch.errors import ExportError
+    from fkpsearch.ledger import find_folder, read
+
+    if (Path(study) / "validation.npz").is_file() and trial is None:
+        return Path(study)
+    ledger = read(find_folder(study, studies))
+    complete = [one.number for one in ledger.best(len(ledger.trials))]
+    if not complete:
+        raise ExportError(Problem(study, "has no complete trial yet", advice="give it more with `fkpsearch run`"))
+    if trial is not None and trial not in complete:
+        raise ExportError(Problem("--trial", "must be a complete trial", trial, f"best first: {complete[:10]}"))
+    return ledger.trial_folder(complete[0] if trial is None else trial)
+
+
+def seconds_of(text: str) -> float:
+    """``90s``, ``30m``, ``2h`` or plain seconds. Raises InputError."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text and text[-1] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = -1
+    if not 0 < seconds < float("inf"):
+        raise InputError(Problem("--timeout", "must be a duration such as 90s, 30m or 2h", text))
+    return seconds
+
+
+def study_argument(folder: Path) -> str:
+    """How to name a study on the command line: by name alone where it lies in ``studies``."""
+    return folder.name if folder.parent == STUDIES else shlex.quote(str(folder))
+
+
+def this_command() -> str:
+    """The command line as typed."""
+    return shlex.join(["fkpsearch", *sys.argv[1:]])
+
+
+def on_a_terminal() -> bool:
+    """Whether somebody watches."""
+    return sys.stdout.isatty()
+
+
+@contextmanager
+def watching(name: str, total: int, timeout: float) -> Iterator[Callable[[Event], None]]:
+    """A live table on a terminal, one line a finished trial anywhere else."""
+    from fkpsearch.events import TrialFinished
+    from fkpsearch.live import LiveSearch, finished_line
+
+    live = LiveSearch(name, total, timeout)
+    if on_a_terminal():
+        from rich.live import Live
+
+        with Live(live, refresh_per_second=4):
+            yield live.hear
+        return
+
+    def hear(event: Event) -> None:
+        live.hear(event)
+        if isinstance(event, TrialFinished):
+            print(finished_line(event, total), flush=True)
+
+    yield hear
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal; silent anywhere else."""
+    from rich.progress import Progress
+
+    with Progress(transient=True, disable=not on_a_terminal()) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def console() -> Console:
+    """Where tables go: as wide as the terminal, or 120 characters in a log."""
+    from rich.console import Console
+
+    return Console(width=None if on_a_terminal() else 120)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Drops what native code writes to standard error: TensorFlow greets before any of its settings can stop it."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
+def spinner(title: str) -> Iterator[Callable[[str], None]]:
+    """A line that says what is going on, on a terminal; silent anywhere else."""
+    if not on_a_terminal():
+        yield lambda _: None
+        return
+    with console().status(title) as line:
+        yield line.update
+
+
+def main() -> None:
+    """The console script: what the user can mend is one line a problem and exit status 2."""
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    warnings.filterwarnings("ignore")
+    warnings.filterwarnings("always", category=FkpWarning)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow greets whoever checks a space
+    try:
+        app()
+    except InputError as why:
+        for problem in why.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except FkpError as why:
+        print(f"error: {why}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

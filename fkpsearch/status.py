@@ -1,0 +1,60 @@
+"""Where a study stands, as plain data: what ``status --json`` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fkpsearch.ledger import Ledger
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+LEADERS = 5
+"""Best trials listed"""
+
+
+def status_of(ledger: Ledger, *, active: bool) -> dict[str, Any]:
+    """Counts, best trials, what is at work and why trials ended early; RMSEs in pixels.
+
+    ``active`` says whether a supervisor is at work.
+    """
+    trials = ledger.trials
+    leaders = ledger.best(LEADERS)
+    return {
+        "study": ledger.folder.resolve().name,
+        "folder": str(ledger.folder.resolve()),
+        "active": active,
+        "data": ledger.facts.data,
+        "seed": ledger.facts.seed,
+        "mean_keypoint_rmse": ledger.facts.mean_rmse,
+        "trials": {
+            state: sum(trial.state.name == state for trial in trials)
+            for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
+        },
+        "best": {**_summary(leaders[0]), "params": leaders[0].params} if leaders else None,
+        "leaders": [_summary(trial) for trial in leaders],
+        "running": [
+            {"trial": trial.number, "epoch": trial.last_step or 0, "rmse": _last_report(trial)}
+            for trial in trials
+            if trial.state.name == "RUNNING"
+        ],
+        "reasons": [
+            {"trial": trial.number, "state": trial.state.name, "reason": trial.user_attrs["reason"]}
+            for trial in trials
+            if "reason" in trial.user_attrs
+        ],
+    }
+
+
+def _summary(trial: FrozenTrial) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "rmse": trial.value,
+        "epochs": trial.last_step,
+        "best_epoch": trial.user_attrs.get("best_epoch"),
+        "seconds": trial.user_attrs.get("training_seconds"),
+    }
+
+
+def _last_report(trial: FrozenTrial) -> float | None:
+    return None if trial.last_step is None else trial.intermediate_values[trial.last_step]

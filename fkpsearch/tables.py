@@ -1,0 +1,160 @@
+"""What the terminal shows of things that are done: tables, for rich to print."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fkpsearch.keypoints import NAMES, POPULATIONS
+from fkpsearch.scores import Scores
+from fkpsearch.sizes import Built
+from fkpsearch.space import Space
+from fkpsearch.survey import Survey
+
+STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
+
+
+def plain_table(*columns: str, title: str = "") -> Table:
+    """A table in the house's look; a column named ``>x`` is aligned right."""
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+    return table
+
+
+def pixels(value: float | None) -> str:
+    """An RMSE for people."""
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def span(seconds: float) -> str:
+    """A duration: 47 s, 12 min, 3:20 h."""
+    if not math.isfinite(seconds):
+        return "-"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def size(count: float, unit: str = "") -> str:
+    """A large number for people: 2.65 M, 18 k."""
+    for step, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= step:
+            return f"{count / step:.3g} {prefix}{unit}"
+    return f"{count:g} {unit}".rstrip()
+
+
+def survey_tables(survey: Survey) -> RenderableType:
+    """What is in a data folder."""
+    facts = Table.grid(padding=(0, 2))
+    populations = ", ".join(f"{count:,} {name}" for name, count in survey.populations.items())
+    facts.add_row("training rows", f"{survey.rows:,} ({populations})")
+    if survey.test_populations:
+        populations = ", ".join(f"{count:,} {name}" for name, count in survey.test_populations.items())
+        facts.add_row("test pictures", f"{sum(survey.test_populations.values()):,} ({populations})")
+    else:
+        facts.add_row("test pictures", "none: enough to search, not to submit")
+    if survey.lookup_rows is not None:
+        facts.add_row("a submission has", f"{survey.lookup_rows:,} rows")
+    copies = f"{survey.repeated_pictures:,} pictures occur more than once, in {survey.repeated_rows:,} rows"
+    facts.add_row("duplicates", copies)
+    if survey.noise:
+        spread = f"{survey.noise.spread:.3f} px between labels of one picture: the noise floor"
+        facts.add_row("label spread", f"{spread} ({survey.noise.labels:,} numbers)")
+    facts.add_row("mean keypoint", f"RMSE {pixels(survey.mean_rmse)} px: above it nothing was learnt")
+    facts.add_row("", f"{pixels(survey.mean_rmse_per_population)} px with a mean of its own for each population")
+    table = plain_table("keypoint", ">labelled", *(f">{name}" for name in POPULATIONS), ">spread px")
+    for name in NAMES:
+        table.add_row(
+            name,
+            f"{survey.labelled[name]:,}",
+            *(f"{survey.labelled_by_population[population][name]:,}" for population in POPULATIONS),
+            pixels(survey.noise.by_keypoint[name] if survey.noise else None),
+        )
+    return Group(facts, "", table)
+
+
+def parameter_table(space: Space) -> RenderableType:
+    """The parameters of a space with range and condition, and how many configurations there are."""
+    table = plain_table("parameter", "range", "exists under")
+    for parameter in space.parameters():
+        table.add_row(parameter.name, Text(str(parameter.node)), Text(parameter.condition, "dim"))
+    count = space.count()
+    total = "infinite" if count is None else f"{count:,}"
+    return Group(table, f"configurations: {total}")
+
+
+def size_table(built: Sequence[Built]) -> RenderableType:
+    """What the built models cost, and the values of the smallest and the largest."""
+    table = plain_table("model", "family", ">parameters", ">multiply-adds", ">activations", ">of a batch")
+    for one in built:
+        cost, batch = one.cost, size(one.cost.activation_bytes * one.batch_size, "B")
+        numbers = (size(cost.parameters), size(cost.multiply_adds), size(cost.activation_bytes, "B"), batch)
+        table.add_row(one.which, one.family, *numbers)
+    values = Table.grid(padding=(0, 2))
+    for one in built:
+        if one.which != "random":
+            values.add_row(f"{one.which} {one.family}", Text(_values(one.params), "dim"))
+    return Group(table, "", values)
+
+
+def _values(params: Mapping[str, Any]) -> str:
+    """The model's parameters on one line."""
+    shown = {name.removeprefix("model."): value for name, value in params.items() if name.startswith("model.")}
+    return ", ".join(f"{name}={f'{value:.3g}' if isinstance(value, float) else value}" for name, value in shown.items())
+
+
+def score_table(parts: Mapping[str, Scores]) -> RenderableType:
+    """RMSEs in pixels, a column a part of the data: pooled, per population, per keypoint."""
+    table = plain_table("RMSE in px", *(f">{name}" for name in parts))
+    scores = list(parts.values())
+
+    def row(name: str, values: Iterable[float | None], style: str = "") -> None:
+        table.add_row(name, *map(pixels, values), style=style)
+
+    row("all, pooled", (one.rmse for one in scores), "bold")
+    row("mean keypoint (learnt nothing)", (one.mean_keypoint_rmse for one in scores), "dim")
+    for population in POPULATIONS:
+        row(f"{population} population", (one.by_population[population] for one in scores))
+    for name in NAMES:
+        row(f"  {name}", (one.by_keypoint[name] for one in scores))
+    table.add_row("pictures", *(f"{one.pictures:,}" for one in scores), style="dim")
+    return table
+
+
+def status_view(status: Mapping[str, Any]) -> RenderableType:
+    """Where a study stands, from `status.status_of`."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("study", f"{status['study']} ({'running' if status['active'] else 'not running'})")
+    facts.add_row("data", status["data"])
+    states = Text("   ").join(
+        Text(f"{count} {state.lower()}", STYLES[state]) for state, count in status["trials"].items() if count
+    )
+    facts.add_row("trials", states or "none yet")
+    facts.add_row("mean keypoint", f"{pixels(status['mean_keypoint_rmse'])} px")
+    for trial in status["running"]:
+        facts.add_row("at work", f"trial {trial['trial']}, epoch {trial['epoch']}, {pixels(trial['rmse'])} px")
+    if not status["best"]:
+        return facts
+    best = status["best"]
+    facts.add_row("best", Text(f"trial {best['trial']}, validation RMSE {pixels(best['rmse'])} px", "bold green"))
+    leaders = plain_table(">trial", ">best px", ">epochs", ">training", title="best trials")
+    for trial in status["leaders"]:
+        seconds = math.inf if trial["seconds"] is None else trial["seconds"]
+        leaders.add_row(str(trial["trial"]), pixels(trial["rmse"]), str(trial["epochs"]), span(seconds))
+    params = plain_table("parameter", "value", title=f"trial {best['trial']}")
+    for name, value in best["params"].items():
+        params.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    parts: list[RenderableType] = [facts, "", leaders, "", params]
+    if status["reasons"]:
+        reasons = plain_table(">trial", "state", "why it ended early")
+        for trial in status["reasons"]:
+            reasons.add_row(str(trial["trial"]), Text(trial["state"], STYLES[trial["state"]]), trial["reason"])
+        parts += ["", reasons]
+    return Group(*parts)
