@@ -97,7 +97,7 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
             epoch=number,
         )
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-        logs = model.fit(batches, steps_per_epoch=steps, verbose=0)
+        logs = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
         trained = time.perf_counter()
         loss = float(logs.history["loss"][0])
         raw_weights = average_weights(model, settings.training)

@@ -23,6 +23,18 @@ BROWS_NOSE_MOUTH = [(56, 29), (80, 30), (40, 29), (16, 30), (48, 57), (63, 75), 
 FACE = np.array([*EYES, *BROWS_NOSE_MOUTH])
 """A plain face: about where the 15 keypoints lie in Kaggle's pictures."""
 
+DIVERGING = {
+    "model": {
+        "kind": "cnn", "input_size": 48, "blocks": 5, "width": 2, "doubled": True, "batch_norm": False,
+        "dense": {"width": 8}
+    },
+    "training": {
+        "epochs": 30, "batch_size": 4, "optimizer": {"kind": "adam", "learning_rate": 1.0},
+        "schedule": {"kind": "constant"}
+    },
+}  # fmt: skip
+"""Settings whose loss overflows within a few epochs: ten layers of weights that grow by one a step"""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
