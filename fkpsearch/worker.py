@@ -18,6 +18,7 @@ waits for its answer, so what is pruned does not depend on the speed of the data
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import queue
@@ -81,6 +82,7 @@ def _serve(line: _Line, data: Path) -> None:
 
     loaded = load_data(data)
     warm_up()
+    forget_greetings()
     line.say("ready", fingerprint=loaded.faces.fingerprint)
     job = line.hear()
     folder = Path(job["folder"])
@@ -105,6 +107,14 @@ def _serve(line: _Line, data: Path) -> None:
     if line.hear()["do"] == "keep":
         save_model(outcome.model, folder / "model.keras")
     line.say("saved")
+
+
+def forget_greetings() -> None:
+    """Empty standard error where it is a file: TensorFlow's greetings are no reason for anything that comes later."""
+    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        os.ftruncate(2, 0)
+        os.lseek(2, 0, os.SEEK_SET)
 
 
 def save_model(model: Any, path: Path) -> None:

@@ -26,14 +26,14 @@ FACE = np.array([*EYES, *BROWS_NOSE_MOUTH])
 DIVERGING = {
     "model": {
         "kind": "cnn", "input_size": 48, "blocks": 5, "width": 2, "doubled": True, "batch_norm": False,
-        "dense": {"width": 8}
+        "activation": {"kind": "linear"}, "dense": {"width": 8, "activation": {"kind": "linear"}}
     },
     "training": {
         "epochs": 30, "batch_size": 4, "optimizer": {"kind": "adam", "learning_rate": 1.0},
         "schedule": {"kind": "constant"}
     },
 }  # fmt: skip
-"""Settings whose loss overflows within a few epochs: ten layers of weights that grow by one a step"""
+"""Settings whose loss overflows within a few epochs: ten linear layers of weights that move by one a step"""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,16 +54,16 @@ def faces96() -> Path:
 
 
 @pytest.fixture(scope="session")
-def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     write_tiny(folder)
     return folder
 
 
 @pytest.fixture
-def tiny(_tiny: Path, tmp_path: Path) -> Path:
+def tiny(shared_tiny: Path, tmp_path: Path) -> Path:
     """A small Kaggle folder of the test's own, with all three files (:func:`write_tiny`)."""
-    return Path(shutil.copytree(_tiny, tmp_path / "tiny"))
+    return Path(shutil.copytree(shared_tiny, tmp_path / "tiny"))
 
 
 def write_tiny(folder: Path) -> None:
