@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -86,7 +87,8 @@ def copy_model(run: Path, model: Path) -> None:
     try:
         shutil.copyfile(run / "model.keras", model)
     except FileNotFoundError:
-        advice = "only the best trials keep theirs; `fkpsearch train` its settings.yaml makes it anew"
+        again = f"fkpsearch train {shlex.quote(str(run / 'settings.yaml'))}"
+        advice = f"only the best trials keep theirs; `{again}` makes it again"
         raise ExportError(Problem(str(run), "has no model file", advice=advice)) from None
 
 

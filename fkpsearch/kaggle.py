@@ -47,8 +47,8 @@ HELP = (
     "make a synthetic set with `fkpsearch data demo DIR`, or use `--data demo`"
 )
 
-BLOCK = 64
-"""Rows parsed at a time; larger blocks leave the processor's cache (0.17 s a 1,000 rows, 0.25 s at 1,024)."""
+BLOCK = 8
+"""Rows parsed at a time: 0.11 ms a picture; 0.17 at 64 rows, which leave the processor's cache."""
 
 Say = Callable[[str], None]
 Integers = NDArray[np.int64]
@@ -320,19 +320,28 @@ def _pictures(numbers: Sequence[int], texts: Sequence[str], bad: _BadRows) -> ND
 def _digits_and_spaces(texts: Sequence[str]) -> NDArray[np.uint8] | None:
     """The pixels of pictures written as Kaggle does, all at once; None where anything at all is different.
 
-    ``np.fromstring`` reads "12+3" as two numbers and nothing as a zero, so the characters are checked first, and
-    that every picture, not only their sum, has its pixels. It saturates at 64 bits; at fewer 65536 would wrap to 0.
+    Every number ends at a space, so its digits are the one, two or three characters before: 2.4 times as fast as
+    ``np.fromstring``, which also reads "12+3" as two numbers and nothing as a zero.
     """
-    if any(text.count(" ") != PIXELS - 1 for text in texts):
-        return None
-    joined = " ".join(texts).encode()
+    joined = (" ".join(texts) + " ").encode()
     if joined.translate(None, b"0123456789 "):
         return None
-    values = np.fromstring(joined, dtype=np.int64, sep=" ")
-    if len(values) != PIXELS * len(texts) or values.max() > 255:
+    characters = np.frombuffer(joined, np.uint8)
+    ends = np.flatnonzero(characters == _SPACE)
+    pictures_end = np.cumsum([len(text) + 1 for text in texts]) - 1
+    if len(ends) != PIXELS * len(texts) or not np.array_equal(ends[PIXELS - 1 :: PIXELS], pictures_end):
         return None
-    return values.astype(np.uint8)
+    digits = np.diff(ends, prepend=-1) - 1
+    if digits.min() < 1 or digits.max() > 3:
+        return None
+    tens, hundreds = digits > 1, digits > 2
+    values = (characters[ends - 1] - _ZERO).astype(np.uint16)
+    values += tens * (characters[ends - 2] - _ZERO) * np.uint16(10)
+    values += hundreds * (characters[ends - 3] - _ZERO) * np.uint16(100)
+    return None if values.max() > 255 else values.astype(np.uint8)
 
+
+_SPACE, _ZERO = b" 0"
 
 _PIXEL = re.compile("0*(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])")
 
