@@ -33,13 +33,14 @@ def pixels(value: float | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration: 47 s, 12 min, 3:20 h."""
+    """A duration: 47 s, 1:52 min, 3:20 h."""
     if not math.isfinite(seconds):
         return "-"
     if seconds < 100:
         return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60}:{minutes % 60:02d} h"
+    unit, per = ("min", 1) if seconds < 6000 else ("h", 60)
+    whole = round(seconds / per)
+    return f"{whole // 60}:{whole % 60:02d} {unit}"
 
 
 def size(count: float, unit: str = "") -> str:

@@ -127,7 +127,9 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
         if settings.training.patience and epochs_since_best(history) >= settings.training.patience:
             break
     model.set_weights(best_weights)
-    return Outcome(model, tuple(history), parts.validation, best_predictions, time.perf_counter() - started)
+    # the same layers without optimiser and loss, which whoever loads the file could not resolve
+    answering = keras.Model(model.inputs, model.outputs, name=model.name)
+    return Outcome(answering, tuple(history), parts.validation, best_predictions, time.perf_counter() - started)
 
 
 def masked_squared_error(truth: Any, predicted: Any) -> Any:

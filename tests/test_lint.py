@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_models import plain_cnn_parameters
 
 from fkpsearch.errors import SpaceError
 from fkpsearch.lint import check_space, most_epochs, probes, reference_settings
@@ -16,7 +17,6 @@ from fkpsearch.settings import settings_of
 from fkpsearch.sizes import sizes
 from fkpsearch.space import load_space, parse_space
 from fkpsearch.strategy import Asha, Median, Never, Random, Strategy, Tpe, build_pruner, build_sampler, strategy_of
-from test_models import plain_cnn_parameters
 
 SPACES = sorted((Path(__file__).parents[1] / "spaces").glob("*.yaml"))
 
