@@ -67,7 +67,9 @@ def main() -> int:
     medians = {name: statistics.median(found) for name, found in seconds.items()}
     for name, median in medians.items():
         low, high = min(seconds[name]), max(seconds[name])
-        print(f"{name + ' augmentation':22}{median:7.3f} s ({low:.3f} to {high:.3f}), {images / median:,.0f} pictures/s")
+        print(
+            f"{name + ' augmentation':22}{median:7.3f} s ({low:.3f} to {high:.3f}), {images / median:,.0f} pictures/s"
+        )
     ratio = medians["with"] / medians["without"]
     print(f"ratio {ratio:.3f}, bar {BAR}: {'met' if ratio <= BAR else 'MISSED'}")
     return 0 if ratio <= BAR else 1
