@@ -7,6 +7,7 @@ import time
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from fkpsearch.events import EpochDone, Event, SearchBegan, TrialFinished, TrialStarted
@@ -85,10 +86,20 @@ class LiveSearch:
             speed = Text(f"{seen.images_per_second:,.0f} images/s" if seen else "starting", "dim")
             best, epoch = (pixels(seen.best), str(seen.epoch)) if seen else ("-", "0")
             table.add_row(str(self.running), state, best, epoch, "", speed)
+        return Group(*self._head(), "", table)
+
+    def _head(self) -> tuple[RenderableType, RenderableType]:
+        """How far it is, and what it has found."""
+        bar = Table.grid(padding=(0, 2))
+        counts = f"{self.finished} of {self.total} trials"
+        progress = ProgressBar(total=self.total, completed=self.finished, width=30)
+        bar.add_row(Text(self.name, "bold"), progress, counts, f"{span(self.seconds_left())} left")
+        facts = Table.grid(padding=(0, 3))
         best = f"{self.best[0]:.3f} px (trial {self.best[1]})" if self.best else "-"
-        facts = (
-            f"best [bold green]{best}[/]   mean keypoint {pixels(self.mean_rmse)}   "
-            f"pruned {self.states['PRUNED']}   failed {self.states['FAIL']}   left {span(self.seconds_left())}"
+        facts.add_row(
+            Text.assemble("best ", (best, "bold green")),
+            Text(f"mean keypoint {pixels(self.mean_rmse)}", "dim"),
+            Text(f"pruned {self.states['PRUNED']}", STYLES["PRUNED"]),
+            Text(f"failed {self.states['FAIL']}", STYLES["FAIL"] if self.states["FAIL"] else "dim"),
         )
-        head = Text.from_markup(f"[bold]{self.name}[/]  {self.finished} of {self.total} trials   {facts}")
-        return Group(head, ProgressBar(total=self.total, completed=self.finished, width=60), table)
+        return bar, facts

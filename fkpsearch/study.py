@@ -204,14 +204,14 @@ class _Supervisor:
                 self.spare = Child(self.data.folder)
             end = self.listen(child, trial, settings.training.epochs)
         except ChildDied as why:
-            return _End("FAIL", reason=str(why))
+            end = _End("FAIL", reason=str(why))
         except BaseException:
             child.kill()
             raise
-        if end is None:
-            child.kill()
-        else:
+        if end and end.state != "FAIL":
             child.release()
+        else:
+            child.kill()
         return end
 
     def ready_child(self) -> Child | None:
