@@ -1,7 +1,8 @@
 """What augmentation adds to a training epoch: ``python benchmarks/epoch.py [FACES96]``; exit status 1 above the bar.
 
 The model is the enqueued one of ``spaces/laptop.yaml``, the pictures are the real faces, all cores work. Epochs with
-and without augmentation take turns, so that a machine that slows down slows both; the ratio is of the medians. The
+and without augmentation take turns. Other work on the machine only ever slows an epoch down (a shared virtual machine
+was seen to halve its speed for epochs at a time), so the ratio is of the best ones; medians stand beside them. The
 bar, 10% more, is the project's own.
 """
 
@@ -27,11 +28,11 @@ from fkpsearch.train import masked_squared_error, start_at_the_mean
 
 ROOT = Path(__file__).resolve().parents[1]
 BAR = 1.10
-ROUNDS = 12
+ROUNDS = 15
 
 
 def main() -> int:
-    """Print the medians and their ratio; 0 when the bar is met, else 1."""
+    """Print the best epochs and their ratio; 0 when the bar is met, else 1."""
     folder = Path(sys.argv[1] if sys.argv[1:] else os.environ.get("FKPSEARCH_FACES96", ROOT / "../shared/data/faces96"))
     space = load_space(ROOT / "spaces" / "laptop.yaml")
     settings = settings_of(space.sample(Given(space.enqueued()[0])), space.place)
@@ -64,13 +65,11 @@ def main() -> int:
             seconds[name].append(epoch(augment, number))
     images = steps * settings.training.batch_size
     print(f"{ROUNDS} epochs each of {images} pictures, {os.cpu_count()} cores, Keras {keras.__version__}")
-    medians = {name: statistics.median(found) for name, found in seconds.items()}
-    for name, median in medians.items():
-        low, high = min(seconds[name]), max(seconds[name])
-        print(
-            f"{name + ' augmentation':22}{median:7.3f} s ({low:.3f} to {high:.3f}), {images / median:,.0f} pictures/s"
-        )
-    ratio = medians["with"] / medians["without"]
+    for name, found in seconds.items():
+        best, median, worst = min(found), statistics.median(found), max(found)
+        speed = f"{images / best:,.0f} pictures/s"
+        print(f"{name + ' augmentation':22}{best:7.3f} s, {speed} (median {median:.3f}, worst {worst:.3f})")
+    ratio = min(seconds["with"]) / min(seconds["without"])
     print(f"ratio {ratio:.3f}, bar {BAR}: {'met' if ratio <= BAR else 'MISSED'}")
     return 0 if ratio <= BAR else 1
 
