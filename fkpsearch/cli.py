@@ -60,7 +60,12 @@ def data_show(
 def data_demo(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     """Make a small synthetic data set in Kaggle's format."""
     from fkpsearch.demo import make_demo
+    from fkpsearch.errors import DataError
+    from fkpsearch.plain import writable_folder
 
+    if (folder / "training.csv").exists():
+        raise DataError(Problem(str(folder), "holds a training.csv already", advice="name another folder"))
+    writable_folder(folder, DataError, "name another folder")
     with progress("drawing faces") as tick:
         make_demo(folder, on_progress=tick)
     typer.echo(f"a synthetic data set in Kaggle's format: {folder}")
@@ -205,9 +210,12 @@ def open_data(folder: str) -> Data:
         with spinner("reading") as say:
             return load_data(Path(folder), on_progress=say)
     from fkpsearch.demo import VERSION, make_demo
+    from fkpsearch.errors import DataError
+    from fkpsearch.plain import writable_folder
 
     made = cache_folder() / f"demo-{VERSION}"
     if not (made / "training.csv").exists():
+        writable_folder(made, DataError, "name another cache folder in FKPSEARCH_CACHE")
         with progress("drawing demo faces") as tick:
             make_demo(made, on_progress=tick)
     return load_data(made)

@@ -9,13 +9,12 @@ from fkpsearch.child import Child, Message
 from fkpsearch.data import Data
 from fkpsearch.errors import Problem, SettingsError, TrialError
 from fkpsearch.settings import Settings, read_settings, write_settings
-from fkpsearch.space import parse_space
+from fkpsearch.space import load_space
 
 
 def read_decided(path: Path) -> Settings:
-    """The settings in a YAML file. Raises SettingsError, naming the ranges where it is a space."""
-    space = parse_space(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
-    if space and (ranges := space.ranges()):
+    """The settings in a YAML file. Raises SpaceError or SettingsError, naming the ranges where it is a space."""
+    if ranges := load_space(path).ranges():
         advice = "write one value, or search it with `fkpsearch run`"
         raise SettingsError(*(Problem(f"{path}: {name}", "is a range", advice=advice) for name in ranges))
     return read_settings(path)

@@ -181,6 +181,33 @@ def test_a_bad_space_is_one_clear_line_and_status_2(fault: str, call: Call, tiny
         assert_lines(err, line)
 
 
+def test_a_file_that_cannot_be_read_is_one_clear_line(call: Call, tiny: Path) -> None:
+    (tiny.parent / "latin.yaml").write_bytes(b"model: {kind: b\xe9}")
+    for command in (["space", "check"], ["run", "--trials", 1, "--data", tiny], ["train", "--data", tiny]):
+        for name, why in (("missing.yaml", "No such file"), (".", "Is a directory"), ("latin.yaml", "'utf-8' codec")):
+            status, _, err = call(*command, name)
+            assert status == 2
+            assert_lines(err, rf"{name}: cannot be read: {why}")
+
+
+def test_the_demo_set_overwrites_nothing_and_says_where_it_cannot_be_written(
+    call: Call, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (tiny / "training.csv").read_bytes()
+    status, _, err = call("data", "demo", tiny)
+    assert status == 2
+    assert_lines(err, r"tiny: holds a training.csv already; name another folder")
+    assert (tiny / "training.csv").read_bytes() == before
+    Path("taken").write_text("a file")
+    status, _, err = call("data", "demo", "taken/x")
+    assert status == 2
+    assert_lines(err, r"taken/x: cannot be written: Not a directory")
+    monkeypatch.setenv("FKPSEARCH_CACHE", "taken")
+    status, _, err = call("data", "show", "--data", "demo")
+    assert status == 2
+    assert_lines(err, r"taken/demo-\d+: cannot be written: Not a directory; name another cache folder in FKPSEARCH")
+
+
 def test_trials_must_be_at_least_one(call: Call, tiny: Path) -> None:
     status, _, err = call("run", write_space(tiny.parent), "--trials", 0, "--data", tiny)
     assert status == 2
