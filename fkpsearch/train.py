@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ from fkpsearch import keypoints
 from fkpsearch.answer import of_population, predict_heads
 from fkpsearch.data import Faces, are_labelled, split
 from fkpsearch.errors import Diverged
-from fkpsearch.pipeline import epoch_batches, steps_an_epoch
-from fkpsearch.recipe import Plateau, Training, build_optimizer, dtype_policy, gpu_is_there
+from fkpsearch.pipeline import Batch, epoch_batches, steps_an_epoch
+from fkpsearch.recipe import Plateau, build_optimizer, dtype_policy, gpu_is_there
 from fkpsearch.settings import Settings
 
 HARDLY = 0.02
@@ -75,19 +75,13 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
     started = time.perf_counter()
     parts = split(faces, **settings.split.model_dump())
     training, validation = faces.take(parts.training), faces.take(parts.validation)
-    keras.utils.set_random_seed(settings.seed)
-    keras.config.set_dtype_policy(dtype_policy(settings.training))
-    model = settings.model.build()
-    start_at_the_mean(model, training)
-    steps = steps_an_epoch(training, settings.training.batch_size)
-    optimizer = build_optimizer(settings.training, steps)
-    model.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
-
+    model, steps = prepare(settings, training)
     history: list[Epoch] = []
     best_weights: list[Any] = []
     best_predictions = np.empty((0, keypoints.COUNT, 2), np.float32)
     for number in range(1, settings.training.epochs + 1):
         begun = time.perf_counter()
+        rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
         batches = epoch_batches(
             training,
             settings.augment,
@@ -96,11 +90,8 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
             seed=settings.seed,
             epoch=number,
         )
-        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-        logs = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
-        trained = time.perf_counter()
-        loss = float(logs.history["loss"][0])
-        raw_weights = average_weights(model, settings.training)
+        loss, to_go_on = fit_epoch(model, batches, steps)
+        seconds = time.perf_counter() - begun
         lend_answers(model, training)
         predictions = of_population(predict_heads(model, validation.images), validation.population)
         error = keypoints.rmse(predictions, validation.keypoints)
@@ -108,9 +99,8 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
             raise Diverged(f"epoch {number}: loss {loss:g}, validation RMSE {error:g}")
         if not history or error < history[-1].best:
             best_weights, best_predictions = model.get_weights(), predictions
-        if raw_weights is not None:
-            model.set_weights(raw_weights)
-        seconds = trained - begun
+        if to_go_on:
+            model.set_weights(to_go_on)
         row = Epoch(
             epoch=number,
             loss=loss,
@@ -123,13 +113,43 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
         history.append(row)
         on_epoch(row)
         if isinstance(settings.training.schedule, Plateau):
-            lower_rate_on_plateau(optimizer, settings.training.schedule, history)
+            lower_rate_on_plateau(model.optimizer, settings.training.schedule, history)
         if settings.training.patience and epochs_since_best(history) >= settings.training.patience:
             break
     model.set_weights(best_weights)
     # the same layers without optimiser and loss, which whoever loads the file could not resolve
     answering = keras.Model(model.inputs, model.outputs, name=model.name)
     return Outcome(answering, tuple(history), parts.validation, best_predictions, time.perf_counter() - started)
+
+
+def prepare(settings: Settings, training: Faces) -> tuple[Any, int]:
+    """The seeded, compiled model that answers the mean keypoints, and the steps of an epoch."""
+    import keras
+
+    keras.utils.set_random_seed(settings.seed)
+    keras.config.set_dtype_policy(dtype_policy(settings.training))
+    model = settings.model.build()
+    start_at_the_mean(model, training)
+    steps = steps_an_epoch(training, settings.training.batch_size)
+    optimizer = build_optimizer(settings.training, steps)
+    model.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
+    return model, steps
+
+
+def fit_epoch(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, list[Any]]:
+    """Train one epoch: its mean loss and, with averaging, the weights to go on from.
+
+    With averaging `fit` leaves the averaged weights in the model, which are the ones to answer with; going on
+    from them would start every epoch at the mean of the last one.
+    """
+    import keras
+
+    to_go_on: list[Any] = []
+    # through the callback's own model: under JAX that is what brings the weights up to date
+    keep: Any = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: to_go_on.extend(keep.model.get_weights()))
+    callbacks = [keep] if model.optimizer.use_ema else []
+    logs = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=callbacks)
+    return float(logs.history["loss"][0]), to_go_on
 
 
 def masked_squared_error(truth: Any, predicted: Any) -> Any:
@@ -175,15 +195,6 @@ def lend_answers(model: Any, faces: Faces) -> None:
     columns = np.arange(len(bias)).reshape(heads, keypoints.COUNT, 2)
     source = columns[lender, np.arange(keypoints.COUNT)].reshape(-1)
     layer.set_weights([kernel[:, source], bias[source]])
-
-
-def average_weights(model: Any, training: Training) -> list[Any] | None:
-    """Put the averaged weights into the model; returns those to go on with, None where averaging is off."""
-    if not training.averaging:
-        return None
-    raw: list[Any] = model.get_weights()
-    model.optimizer.finalize_variable_values(model.trainable_variables)
-    return raw
 
 
 def lower_rate_on_plateau(optimizer: Any, plateau: Plateau, history: list[Epoch]) -> None:

@@ -20,7 +20,7 @@ from fkpsearch.errors import Diverged, Stopped
 from fkpsearch.keypoints import mean_keypoints, rmse
 from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, Plateau, Training, build_optimizer, dtype_policy
 from fkpsearch.settings import Settings, settings_of
-from fkpsearch.train import Epoch, average_weights, lend_answers, masked_squared_error, train
+from fkpsearch.train import Epoch, fit_epoch, lend_answers, masked_squared_error, train
 
 
 def settings_for(**training: Any) -> Settings:
@@ -144,20 +144,27 @@ def one_layer(training: Training) -> Any:
     return model
 
 
-def test_the_averaged_weights_are_the_exponential_mean_of_all_steps() -> None:
+def test_the_averaged_weights_are_the_exponential_mean_of_all_steps_of_all_epochs() -> None:
     training = Training(averaging=0.9, optimizer=Adam(learning_rate=0.1), schedule=Constant())
-    model = one_layer(training)
     rng = np.random.default_rng(0)
+    batches = [(rng.normal(size=(4, 3)).astype("float32"), rng.normal(size=(4, 2)).astype("float32")) for _ in range(9)]
+
+    by_hand = one_layer(training)
     mean: Any = None
-    for step in range(6):
-        model.train_on_batch(rng.normal(size=(4, 3)), rng.normal(size=(4, 2)))
-        kernel = model.get_weights()[0]
+    for pictures, answers in batches:
+        by_hand.train_on_batch(pictures, answers)
+        kernel = by_hand.get_weights()[0]
         # Keras starts the mean at the weights after the first step
-        mean = kernel if step == 0 else 0.9 * mean + 0.1 * kernel
-    raw = average_weights(model, training)
-    assert raw is not None
-    np.testing.assert_allclose(model.get_weights()[0], mean, rtol=1e-5)
-    np.testing.assert_array_equal(raw[0], kernel)
+        mean = kernel if mean is None else 0.9 * mean + 0.1 * kernel
+
+    model = one_layer(training)
+    for epoch in (batches[:3], batches[3:6], batches[6:]):
+        _, to_go_on = fit_epoch(model, (batch for batch in epoch), 3)
+        averaged = model.get_weights()[0]
+        model.set_weights(to_go_on)
+    np.testing.assert_allclose(to_go_on[0], kernel, rtol=1e-5)
+    np.testing.assert_allclose(averaged, mean, rtol=1e-5)
+    assert not np.allclose(kernel, mean, rtol=1e-2)
 
 
 def test_weight_decay_shrinks_kernels_and_leaves_biases() -> None:
