@@ -51,7 +51,7 @@ class Faces:
     group: NDArray[np.uint64]
     """[n], hash of the picture: rows of the same picture share it"""
     fingerprint: str
-    """Hash of the content of the file they came from"""
+    """Hash of pictures and labels"""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -134,10 +134,10 @@ def load_data(folder: Path, *, on_progress: Say | None = None) -> Data:
     asked = attempt(lambda: _load_lookup(find_table(folder, "IdLookupTable"), pictures))
     if training is None or problems:
         raise DataError(*dict.fromkeys(problems))
-    fingerprint, arrays = training
+    arrays = training
     labelled = are_labelled(arrays["keypoints"])
     small = small_set(labelled)
-    faces = Faces(**arrays, population=population_of(labelled, small), fingerprint=fingerprint)
+    faces = Faces(**arrays, population=population_of(labelled, small), fingerprint=_fingerprint(arrays))
     test = Test(**pictures, population=_population_asked(len(pictures["ids"]), asked, small)) if pictures else None
     return Data(folder, faces, test, asked)
 
@@ -219,7 +219,15 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("fkpsearch"))
 
 
-def _load_training(source: Source, say: Say) -> tuple[str, Arrays]:
+def _fingerprint(arrays: Arrays) -> str:
+    """Hash of pictures and labels: the same whether the table lay loose or in a zip."""
+    digest = xxhash.xxh3_128()
+    for name in ("images", "keypoints"):
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
+
+
+def _load_training(source: Source, say: Say) -> Arrays:
     def read() -> Arrays:
         images, keypoints = read_training(source, say)
         group = np.array([xxhash.xxh3_64_intdigest(image) for image in images], np.uint64)
@@ -233,7 +241,7 @@ def _load_test(source: Source, say: Say) -> Arrays:
         images, ids = read_test(source, say)
         return {"images": images, "ids": ids}
 
-    return _cached("test", source, ("images", "ids"), read)[1]
+    return _cached("test", source, ("images", "ids"), read)
 
 
 def _load_lookup(source: Source | None, pictures: Arrays | None) -> Lookup | None:
@@ -241,8 +249,8 @@ def _load_lookup(source: Source | None, pictures: Arrays | None) -> Lookup | Non
     return None if source is None or pictures is None else Lookup(*read_lookup(source, pictures["ids"]))
 
 
-def _cached(role: str, source: Source, names: tuple[str, ...], read: Callable[[], Arrays]) -> tuple[str, Arrays]:
-    """The fingerprint of a file and the arrays read from it, read-only, from the cache where they are there."""
+def _cached(role: str, source: Source, names: tuple[str, ...], read: Callable[[], Arrays]) -> Arrays:
+    """The arrays read from a file, read-only, from the cache where they are there."""
     fingerprint = source.fingerprint()
     key = repr((FORMAT, fingerprint, source.members)).encode()
     entry = cache_folder() / "data" / f"{role}-{xxhash.xxh3_128_hexdigest(key)}"
@@ -255,7 +263,7 @@ def _cached(role: str, source: Source, names: tuple[str, ...], read: Callable[[]
         arrays = _load_entry(entry, names) or arrays
     for array in arrays.values():
         array.flags.writeable = False
-    return fingerprint, arrays
+    return arrays
 
 
 SUMS = "sums.json"

@@ -363,6 +363,13 @@ class TestCache:
         assert after.keypoints[0, 0, 0] == np.float32(11.125)
         assert after.fingerprint != before.fingerprint
 
+    def test_the_same_table_in_a_zip_is_the_same_data(self, tiny: Path, cache: Path) -> None:
+        loose = load_data(tiny).faces
+        with zipfile.ZipFile(tiny / "training.zip", "w") as archive:
+            archive.write(tiny / "training.csv", "training.csv")
+        (tiny / "training.csv").unlink()
+        assert load_data(tiny).faces.fingerprint == loose.fingerprint
+
     def test_a_changed_lookup_file_counts(self, tiny: Path, cache: Path) -> None:
         load_data(tiny)
         path = tiny / "IdLookupTable.csv"
