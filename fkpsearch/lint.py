@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fkpsearch.errors import InputError, Problem, SettingsError, SpaceError
-from fkpsearch.settings import Settings, settings_of
+from fkpsearch.errors import Problem, SettingsError, SpaceError
+from fkpsearch.recipe import Training
+from fkpsearch.settings import SplitSettings, settings_of
 from fkpsearch.space import Choice, Float, Given, Int, Space
-from fkpsearch.strategy import strategy_of
+from fkpsearch.strategy import Asha, strategy_of
 
 COMMON = ("split", "seed")
 """What all trials must share to be comparable, so no space may search it."""
@@ -17,38 +18,43 @@ COMMON = ("split", "seed")
 def check_space(space: Space) -> None:
     """Raises SpaceError with every problem that validation of any probe, or of the study section, finds."""
     found: dict[str, Problem] = {}
-
-    def collect(why: InputError) -> None:
-        found.update({str(problem): problem for problem in why.problems})
-
-    try:
-        strategy_of(space.study, space.place)
-    except SpaceError as why:
-        collect(why)
     for parameter in space.parameters():
         if parameter.name.split(".")[0] in COMMON:
             rule = "may not be searched: trials would not be comparable"
-            collect(SpaceError(Problem(f"{space.place}: {parameter.name}", rule, advice="write one value")))
-    for tree in probes(space):
-        try:
-            settings_of(tree, space.place)
-        except SettingsError as why:
-            collect(why)
+            problem = Problem(f"{space.place}: {parameter.name}", rule, advice="write one value")
+            found[str(problem)] = problem
+    for told in probes(space):
+        # values that fail only together with some others are the sampler's to learn as infeasible
+        low, high = (_refusals(space, Given(told, end)) for end in ("low", "high"))
+        found.update({line: problem for line, problem in low.items() if line in high})
+    try:
+        strategy = strategy_of(space.study, space.place)
+    except SpaceError as why:
+        raise SpaceError(*found.values(), *why.problems) from None
     if found:
         raise SpaceError(*found.values())
+    first_rung = strategy.pruner.min_epochs if isinstance(strategy.pruner, Asha) else None
+    if (first_rung or 0) > most_epochs(space):
+        rule = f"must be at most {most_epochs(space)}, the longest training of the space"
+        raise SpaceError(Problem(f"{space.place}: study.pruner.min_epochs", rule, first_rung))
 
 
 def probes(space: Space) -> Iterator[dict[str, Any]]:
-    """Sampled trees that try each option and each end of each range, one parameter away from the first answers.
-
-    Then the enqueued settings. Values that fail only together are not tried: the sampler learns them as infeasible.
-    """
-    yield space.sample(Given())
+    """Parameters, the others left open, that try each option and each end of each range; then the enqueued ones."""
+    yield {}
     for parameter in space.parameters():
         for value in ends(parameter.node):
-            yield space.sample(Given({**parameter.needs, parameter.name: value}))
-    for params in space.enqueued():
-        yield space.sample(Given(params))
+            yield {**parameter.needs, parameter.name: value}
+    yield from space.enqueued()
+
+
+def _refusals(space: Space, given: Given) -> dict[str, Problem]:
+    """What validation finds, by its text."""
+    try:
+        settings_of(space.sample(given), space.place)
+    except SettingsError as why:
+        return {str(problem): problem for problem in why.problems}
+    return {}
 
 
 def ends(node: Int | Float | Choice) -> tuple[Any, ...]:
@@ -56,11 +62,12 @@ def ends(node: Int | Float | Choice) -> tuple[Any, ...]:
     return node.options if isinstance(node, Choice) else (node.low, node.high)
 
 
-def reference_settings(space: Space) -> Settings:
-    """The settings at the first answers: for what all trials have in common, such as the split."""
-    return settings_of(space.sample(Given()), space.place)
+def common_split(space: Space) -> SplitSettings:
+    """The split all trials share."""
+    return SplitSettings.model_validate(space.sample(Given()).get("split", {}))
 
 
 def most_epochs(space: Space) -> int:
     """The longest training in the space: what the pruner's rungs are measured against."""
-    return max(settings_of(tree, space.place).training.epochs for tree in probes(space))
+    trainings = (space.sample(Given(told)).get("training", {}) for told in probes(space))
+    return max(Training.model_validate(training).epochs for training in trainings)

@@ -15,6 +15,9 @@ from fkpsearch.space import Given, Space
 
 RANDOM_MODELS = 20
 
+DRAWS = 20
+"""Random settings drawn for each random model at most: beyond that the space is nearly all infeasible."""
+
 Params = dict[str, Any]
 Which = Literal["smallest", "largest", "random"]
 
@@ -51,9 +54,11 @@ def sizes(
         for which in ("smallest", "largest"):
             found.append(scales.extreme(branch, which))
             on_progress(len(found), total)
-    for number in range(random_models):
-        found.append(scales.weigh(space.random(number)[0], "random"))
-        on_progress(len(found), total)
+    for number in range(DRAWS * random_models):
+        if len(found) < total and not scales.problems:  # values that make no model together are drawn again
+            if built := scales.weigh(space.random(number)[0], "random"):
+                found.append(built)
+            on_progress(len(found), total)
     if scales.problems:
         raise SpaceError(*scales.problems.values())
     return [built for built in found if built]

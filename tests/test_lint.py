@@ -10,12 +10,12 @@ import pytest
 from test_models import plain_cnn_parameters
 
 from fkpsearch.errors import SpaceError
-from fkpsearch.lint import check_space, most_epochs, probes, reference_settings
+from fkpsearch.lint import check_space, common_split, most_epochs, probes
 from fkpsearch.models import Cnn
 from fkpsearch.models.cnn import DenseHead
 from fkpsearch.settings import settings_of
 from fkpsearch.sizes import sizes
-from fkpsearch.space import load_space, parse_space
+from fkpsearch.space import Given, load_space, parse_space
 from fkpsearch.strategy import Asha, Median, Never, Random, Strategy, Tpe, build_pruner, build_sampler, strategy_of
 
 SPACES = sorted((Path(__file__).parents[1] / "spaces").glob("*.yaml"))
@@ -59,6 +59,10 @@ def problems(text: str) -> list[str]:
             "x.yaml: study.samplr: is not a setting; did you mean sampler?",
         ),
         ("epochs: 3", "x.yaml: model: is missing"),
+        (
+            "model: {kind: baseline}\ntraining: {epochs: 60}\nstudy: {pruner: {kind: asha, min_epochs: 500}}",
+            "x.yaml: study.pruner.min_epochs: must be at most 60, the longest training of the space (got 500)",
+        ),
     ],
 )
 def test_what_is_wrong_at_any_end_of_any_branch_is_one_line(text: str, line: str) -> None:
@@ -74,8 +78,18 @@ study: {sampler: {kind: magic}}
     assert len(problems(text)) == 5
 
 
-def test_values_that_fail_only_together_are_left_to_the_sampler() -> None:
-    check_space(parse_space("model: {kind: cnn, input_size: {choice: [96, 48]}, blocks: {int: [1, 6]}}", "x"))
+@pytest.mark.parametrize("sizes_in_order", ["[96, 48]", "[48, 96]"])
+def test_values_that_fail_only_together_are_left_to_the_sampler(sizes_in_order: str) -> None:
+    text = f"model: {{kind: cnn, input_size: {{choice: {sizes_in_order}}}, blocks: {{int: [1, 6]}}}}"
+    space = parse_space(text, "x")
+    check_space(space)
+    assert len([one for one in sizes(space, random_models=9) if one.which == "random"]) == 9
+
+
+def test_the_split_is_common_to_all_trials() -> None:
+    space = parse_space("model: {kind: cnn, blocks: {int: [1, 2]}}\nsplit: {holdout: 0.2}", "x")
+    assert common_split(space).holdout == 0.2
+    assert common_split(space).validation == 0.15
 
 
 def test_probes_reach_every_option_of_every_branch_and_the_enqueued_settings() -> None:
@@ -85,13 +99,12 @@ training: {epochs: {choice: [5, 50, 7]}}
 enqueue: [{training: {epochs: 50}, model: {kind: cnn, width: 8}}]
 """
     space = parse_space(text, "x")
-    trees = list(probes(space))
+    trees = [space.sample(Given(told)) for told in probes(space)]
     models = [tree["model"] for tree in trees]
     assert {model["kind"] for model in models} == {"baseline", "cnn"}
     assert {model["width"] for model in models if "width" in model} == {3, 9, 8}
     assert {model["activation"]["kind"] for model in models if "activation" in model} == {"relu", "leaky_relu"}
     assert most_epochs(space) == 50
-    assert reference_settings(space).training.epochs == 5
 
 
 SMALL = """
@@ -180,8 +193,6 @@ def test_every_space_of_ours_opens_with_what_it_costs_and_reached(path: Path) ->
 
 def test_enqueued_settings_of_ours_are_what_they_say() -> None:
     space = load_space(Path(__file__).parents[1] / "spaces" / "cnn.yaml")
-    from fkpsearch.space import Given
-
     models = [settings_of(space.sample(Given(params)), "x").model for params in space.enqueued()]
     assert [model.doubled for model in models if isinstance(model, Cnn)] == [False, True, True, True]
     assert all(isinstance(model, Cnn) and model.widths == (32, 64, 128, 256, 512) for model in models)
