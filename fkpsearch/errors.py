@@ -7,9 +7,11 @@
     │   ├── SettingsError         a settings file, or settings sampled from a space
     │   ├── StudyError            a study folder
     │   └── ExportError           a finished run that cannot be shipped
-    └── TrialError            one trial ended early; the study goes on
-        ├── Diverged              the loss or the predictions are no longer finite
-        └── Stopped               the supervisor asked for the end (pruned, interrupted)
+    ├── TrialError            one trial ended early; the study goes on
+    │   ├── Diverged              the loss or the predictions are no longer finite
+    │   └── Stopped               the supervisor asked for the end (pruned, interrupted)
+    ├── ChildDied             the process of a trial ended in the middle of its work (child.py)
+    └── Interrupted           Ctrl-C ended a search (study.py)
 
 Anything else that escapes is our own bug and keeps its traceback.
 """

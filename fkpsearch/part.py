@@ -34,10 +34,10 @@ def part_of(
 
 
 _RULES = {
-    "less_than": "must be below {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "greater_than": "must be above {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
     "literal_error": "must be {expected}",
     "finite_number": "must be a finite number",
     "int_type": "must be a whole number",
@@ -67,7 +67,10 @@ def _problem(error: dict[str, Any], place: str, at: tuple[str, ...], kind: type[
             return Problem(f"{where}.kind", "is not known", context["tag"], did_you_mean(str(context["tag"]), known))
         case "value_error":
             return Problem(where, str(context["error"]))
-    return Problem(where, _RULES.get(name, error["msg"]).format(**context), got)
+    limits = {
+        key: int(value) if isinstance(value, float) and value.is_integer() else value for key, value in context.items()
+    }
+    return Problem(where, _RULES.get(name, error["msg"]).format(**limits), got)
 
 
 def _names_beside(kind: type[Part], path: list[Any]) -> list[str]:

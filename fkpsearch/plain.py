@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import yaml
 
-from fkpsearch.errors import InputError, Problem
+from fkpsearch.errors import InputError, Problem, short
 
 
 class _Loader(yaml.SafeLoader):
@@ -68,6 +68,8 @@ def parse_yaml(text: str, place: str, error: type[InputError]) -> dict[str, Any]
         raise error(Problem(f"{place}{line}", f"does not parse as YAML: {why.problem}")) from None
     except yaml.YAMLError as why:
         raise error(Problem(place, f"does not parse as YAML: {' '.join(str(why).split())}")) from None
+    except (ValueError, KeyError, AttributeError, RecursionError) as why:  # PyYAML's own, of tags and of depth
+        raise error(Problem(place, f"does not parse as YAML: {type(why).__name__} {short(str(why))}")) from None
     if not isinstance(tree, dict):
         raise error(Problem(place, "must be a mapping", tree, "see spaces/ for examples"))
     return tree

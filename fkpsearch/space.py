@@ -69,10 +69,6 @@ class Space:
         """The paths of the outermost ranges."""
         return tuple(nodes.ranges(self.root, ""))
 
-    def has_ranges(self) -> bool:
-        """Whether anything is left to choose a value for; settings have none."""
-        return bool(self.ranges())
-
     def params_of(self, settings: dict[str, Any], place: str) -> dict[str, Any]:
         """The parameters under which sampling gives ``settings``: the inverse of :meth:`sample`.
 

@@ -43,7 +43,10 @@ def test_a_repeated_key_is_an_error_with_its_line() -> None:
         parse_yaml("a: 1\na: 2", "x.yaml", SpaceError)
 
 
-@pytest.mark.parametrize("text", ["", "- 1", "3", "a: [1", "\ta: 1", "a: b: c"])
+ODD = ["a: " + "[" * 5000, "a: " + "9" * 5000, "a: !!int abc", "a: !!bool x", "a: !!map 3", "a: !!timestamp foo"]
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "3", "a: [1", "\ta: 1", "a: b: c", *ODD])
 def test_what_is_no_mapping_is_one_clear_line(text: str) -> None:
     with pytest.raises(SpaceError) as caught:
         parse_yaml(text, "x.yaml", SpaceError)

@@ -133,7 +133,7 @@ FINITE = trees(ints(most=3) | CHOICES | SCALARS | st.just({"float": [0.5, 0.5]})
 def test_sampled_settings_read_as_a_space_sample_to_themselves(tree: dict[str, Any]) -> None:
     sampled = space_of(tree).sample(asked())
     again = space_of(sampled)
-    assert not again.has_ranges()
+    assert not again.ranges()
     assert again.parameters() == ()
     assert again.count() == 1
     assert typed(again.sample(object())) == typed(sampled)  # type: ignore[arg-type]  # nothing is asked of the trial
@@ -365,7 +365,7 @@ def test_changing_sampled_settings_leaves_the_space_alone() -> None:
 def test_ranges_are_given_by_their_outermost_paths() -> None:
     assert space_of(CNN).ranges() == ("model", "rate")
     assert space_of("a: {b: {repeat: 2, each: 1}, c: 3}").ranges() == ("a.b",)
-    assert not space_of("a: {b: [1, 2], kind: cnn}").has_ranges()
+    assert not space_of("a: {b: [1, 2], kind: cnn}").ranges()
 
 
 def test_given_answers_with_what_it_was_given_and_else_with_the_ends() -> None:
