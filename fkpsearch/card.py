@@ -98,7 +98,7 @@ The 15 keypoints in order: {names}.
 
 ## Files
 
-- `model.keras`: the model. `settings.yaml`: every setting; `fkpsearch train settings.yaml` makes it again.
+- `model.keras`: the model. `settings.yaml`: every setting; `fkpsearch train settings.yaml --data DIR` makes it again.
 - `metrics.json`: scores per population and keypoint, versions, the data's fingerprint.
 {submission}"""
 

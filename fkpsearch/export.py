@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from fkpsearch.answer import of_population
 from fkpsearch.card import Made, write_metrics, write_readme
+from fkpsearch.child import ENVIRONMENT
 from fkpsearch.data import Data, Faces, Split, split
 from fkpsearch.errors import ExportError, Problem, first_rows
 from fkpsearch.keypoints import mean_keypoints
+from fkpsearch.ledger import DATABASE
 from fkpsearch.plain import writable_folder, writing
 from fkpsearch.run_folder import Validation, read_validation
 from fkpsearch.scores import Scores, score
@@ -60,9 +62,15 @@ def export(
         )
     parts = split(data.faces, **settings.split.model_dump())
     writable_folder(to, ExportError, "name another folder with --to")
+    taken = [name for name in FILES if (to / name).exists() and not (to / "metrics.json").exists()]
+    if taken:
+        rule = f"holds a {taken[0]} that no export wrote"
+        raise ExportError(Problem(str(to), rule, advice="name another folder with --to"))
+    for left in to.glob(".export-*"):  # of an export that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=to, prefix=".export-") as workplace:
         ready = Path(workplace)
-        copy_model(run, ready / "model.keras")
+        copy_model(run, ready / "model.keras", recorded.data)
         on_progress("answering validation, hold-out and test pictures in a clean process")
         answers = answer_in_a_clean_process(ready / "model.keras", pictures_to_answer(data, parts))
         validation, holdout = score_parts(data.faces, parts, answers)
@@ -82,12 +90,12 @@ def export(
     return Exported(to, validation, holdout, to / "submission.csv" if submitted else None)
 
 
-def copy_model(run: Path, model: Path) -> None:
-    """A copy of the run's model file. Raises ExportError where it was not kept."""
+def copy_model(run: Path, model: Path, data: Path) -> None:
+    """A copy of the model file of a run on the folder ``data``. Raises ExportError where it was not kept."""
     try:
         shutil.copyfile(run / "model.keras", model)
     except FileNotFoundError:
-        again = f"fkpsearch train {shlex.quote(str(run / 'settings.yaml'))}"
+        again = shlex.join(["fkpsearch", "train", str(run / "settings.yaml"), "--data", str(data), "--to", str(run)])
         advice = f"only the best trials keep theirs; `{again}` makes it again"
         raise ExportError(Problem(str(run), "has no model file", advice=advice)) from None
 
@@ -104,7 +112,7 @@ def answer_in_a_clean_process(model: Path, pictures: NDArray[np.uint8]) -> NDArr
     np.save(given, pictures)
     done = subprocess.run(
         [sys.executable, "-m", "fkpsearch.answer", str(model), str(given), str(got)],
-        env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
+        env={**ENVIRONMENT, **os.environ},
         capture_output=True,
         text=True,
         check=False,
@@ -140,10 +148,10 @@ def check_against_record(validation: Scores, recorded: Validation, run: Path) ->
 def count_looks(run: Path, holdout: Scores) -> int:
     """Note in the run's folder that its hold-out score was seen; returns of how many of its study's runs it was."""
     note = run / "holdout.json"
-    if not note.exists():
-        with writing(note) as file:
-            json.dump(holdout.plain(), file, indent=2)
-    return len(list(run.parent.glob(f"*/{note.name}")))
+    with writing(note) as file:
+        json.dump(holdout.plain(), file, indent=2)
+    of_a_study = run.parent.name == "trials" and (run.parent.parent / DATABASE).exists()
+    return len(list(run.parent.glob(f"*/{note.name}"))) if of_a_study else 1
 
 
 def submit(data: Data, answers: NDArray[np.float32], path: Path) -> bool:

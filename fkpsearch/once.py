@@ -8,6 +8,7 @@ from pathlib import Path
 from fkpsearch.child import Child, Message
 from fkpsearch.data import Data
 from fkpsearch.errors import Problem, SettingsError, TrialError
+from fkpsearch.run_folder import forget
 from fkpsearch.settings import Settings, read_settings, write_settings
 from fkpsearch.space import load_space
 
@@ -28,6 +29,7 @@ def train_once(
     The same process a study's trial gets, so the same settings give the same value. Raises TrialError when
     the training diverged or failed, ChildDied when its process died.
     """
+    forget(folder)
     write_settings(settings, folder / "settings.yaml")
     child = Child(data.folder)
     try:

@@ -1,4 +1,11 @@
-"""What one training leaves on disk: settings.yaml, history.csv, validation.npz, model.keras."""
+"""What one training leaves on disk.
+
+settings.yaml     every setting
+history.csv       a line an epoch
+validation.npz    the best epoch's answers to the validation pictures
+model.keras       of the best few trials and of `train`
+holdout.json      the hold-out's scores, once an export has looked at them
+"""
 
 from __future__ import annotations
 
@@ -17,6 +24,18 @@ from fkpsearch.plain import writing
 
 if TYPE_CHECKING:
     from fkpsearch.train import Epoch, Outcome
+
+
+LEFT = ("history.csv", "validation.npz", "model.keras")
+
+
+def forget(folder: Path) -> None:
+    """Remove what an earlier training left, half-written files of a killed one included.
+
+    Else a training that does not finish would leave its settings beside another's model.
+    """
+    for path in (*(folder / name for name in LEFT), *folder.glob(".*.npz.*"), *folder.glob(".*.keras")):
+        path.unlink(missing_ok=True)
 
 
 class History:
@@ -55,7 +74,7 @@ class Validation:
     data: Path
     """The data folder, absolute."""
     fingerprint: str
-    """Of its training file."""
+    """Of its pictures and labels."""
 
 
 def write_validation(folder: Path, outcome: Outcome, data: Data) -> None:

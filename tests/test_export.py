@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import DIVERGING
 
 from fkpsearch.data import Lookup, load_data, split
-from fkpsearch.errors import ExportError
+from fkpsearch.errors import ExportError, TrialError
 from fkpsearch.export import Exported, export
 from fkpsearch.keypoints import COLUMNS
 from fkpsearch.once import train_once
@@ -149,9 +150,19 @@ def test_without_test_pictures_there_is_no_submission_and_no_old_one_stays(
     out = tmp_path / "out"
     out.mkdir()
     (out / "submission.csv").write_text("of another model")
+    (out / "metrics.json").write_text("{}")
     assert export(run, load_data(tiny), out).submission is None
     assert not (out / "submission.csv").exists()
     assert "submission" not in (out / "README.md").read_text()
+
+
+def test_a_folder_with_files_of_ours_that_no_export_wrote_is_left_alone(
+    trained: Path, shared_tiny: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(ExportError, match=r"holds a README\.md that no export wrote; name another folder with --to"):
+        export(trained, load_data(shared_tiny), tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
 
 
 def test_other_data_than_it_was_trained_on_is_refused(trained: Path, tiny: Path, tmp_path: Path) -> None:
@@ -161,9 +172,21 @@ def test_other_data_than_it_was_trained_on_is_refused(trained: Path, tiny: Path,
         export(trained, load_data(tiny), tmp_path / "out")
 
 
+def test_a_training_that_did_not_finish_leaves_nothing_of_an_earlier_one(
+    run: Path, shared_tiny: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrialError, match=r"epoch \d+: loss"):
+        train_once(settings_of({**DIVERGING, "split": TREE["split"]}, "x"), load_data(shared_tiny), run)
+    assert not (run / "model.keras").exists()
+    with pytest.raises(ExportError, match=r"validation.npz: is missing; this training did not finish"):
+        export(run, load_data(shared_tiny), tmp_path / "out")
+
+
 def test_a_trial_that_kept_no_model_says_how_to_make_it(run: Path, shared_tiny: Path, tmp_path: Path) -> None:
     (run / "model.keras").unlink()
-    with pytest.raises(ExportError, match=r"has no model file; .*`fkpsearch train .*settings.yaml"):
+    with pytest.raises(
+        ExportError, match=r"has no model file; .*`fkpsearch train .*settings.yaml --data .* --to .*` makes it again"
+    ):
         export(run, load_data(shared_tiny), tmp_path / "out")
 
 
@@ -171,9 +194,11 @@ def test_looking_at_the_holdout_of_several_trials_is_counted_and_told(
     run: Path, shared_tiny: Path, tmp_path: Path
 ) -> None:
     other = Path(shutil.copytree(run, run.parent / "0001"))
-    (other / "holdout.json").unlink(missing_ok=True)
+    for one in (run, other):
+        (one / "holdout.json").unlink(missing_ok=True)
     data = load_data(shared_tiny)
     looks = []
+    (run.parent.parent / "study.db").touch()  # what makes its neighbours trials of one study
     for number, one in enumerate((run, run, other)):
         export(one, data, tmp_path / str(number))
         looks.append(json.loads((tmp_path / str(number) / "metrics.json").read_text())["holdout_looks"])
