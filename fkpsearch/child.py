@@ -18,6 +18,14 @@ from fkpsearch.errors import FkpError
 
 Message = dict[str, Any]
 
+ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    # a spare child warms up on the GPU its predecessor trains on: neither may reserve all of its memory
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
+"""Of processes that run Keras, where the user's own does not say otherwise"""
+
 
 class ChildDied(FkpError):
     """The process ended in the middle of its work; the text says how."""
@@ -33,11 +41,12 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
+            env={**ENVIRONMENT, **os.environ},
             start_new_session=True,  # out of reach of the terminal's Ctrl-C
         )
         self._heard: queue.Queue[Message | None] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     @property
     def pid(self) -> int:
@@ -104,6 +113,7 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             self._process.wait()
+        self._listener.join(1)  # it reads until the pipe's end, which has come
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
             if pipe is not None:
                 with contextlib.suppress(OSError, ValueError):

@@ -61,10 +61,12 @@ def data_demo(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     """Make a small synthetic data set in Kaggle's format."""
     from fkpsearch.demo import make_demo
     from fkpsearch.errors import DataError
+    from fkpsearch.kaggle import find_table
     from fkpsearch.plain import writable_folder
 
-    if (folder / "training.csv").exists():
-        raise DataError(Problem(str(folder), "holds a training.csv already", advice="name another folder"))
+    for table in ("training", "test", "IdLookupTable", "SampleSubmission"):
+        if held := find_table(folder, table):
+            raise DataError(Problem(str(held.path), "is there already", advice="name another folder"))
     writable_folder(folder, DataError, "name another folder")
     with progress("drawing faces") as tick:
         make_demo(folder, on_progress=tick)
@@ -118,7 +120,7 @@ def run(
         with watching(folder.name, trials, seconds) as watch:
             ledger = search(loaded, faces, folder, trials=trials, seed=seed, timeout=seconds, watch=watch)
     except Interrupted:
-        typer.echo(f"stopped; the running trial was put back, nothing is lost: `{this_command()}` goes on")
+        typer.echo(f"stopped; a running trial was put back, nothing is lost: `{this_command()}` goes on")
         raise typer.Exit(130) from None
     best = ledger.best()
     done = len(ledger.finished())
@@ -226,7 +228,9 @@ def find_run(study: str, studies: Path, trial: int | None) -> Path:
     from fkpsearch.errors import ExportError
     from fkpsearch.ledger import find_folder, read
 
-    if (Path(study) / "validation.npz").is_file() and trial is None:
+    if (Path(study) / "validation.npz").is_file():
+        if trial is not None:
+            raise ExportError(Problem("--trial", f"is for studies; {study} is the folder of one run", trial))
         return Path(study)
     ledger = read(find_folder(study, studies))
     complete = [one.number for one in ledger.best(len(ledger.trials))]
@@ -301,7 +305,8 @@ def console() -> Console:
     """Where tables go: as wide as the terminal, or 120 characters in a log."""
     from rich.console import Console
 
-    return Console(width=None if on_a_terminal() else 120)
+    # no markup: folders and reasons may have [brackets]
+    return Console(width=None if on_a_terminal() else 120, markup=False, highlight=False)
 
 
 @contextmanager
@@ -324,8 +329,10 @@ def spinner(title: str) -> Iterator[Callable[[str], None]]:
     if not on_a_terminal():
         yield lambda _: None
         return
+    from rich.text import Text
+
     with console().status(title) as line:
-        yield line.update
+        yield lambda text: line.update(Text(text))
 
 
 def main() -> None:
@@ -339,6 +346,10 @@ def main() -> None:
     except InputError as why:
         for problem in why.problems:
             print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as why:  # a full disk, a folder without permission
+        place = f"{why.filename}: " if why.filename else ""
+        print(f"error: {place}{why.strerror or why}", file=sys.stderr)
         sys.exit(2)
     except FkpError as why:
         print(f"error: {why}", file=sys.stderr)

@@ -36,7 +36,7 @@ class Facts:
     data: str
     """The data folder, absolute."""
     fingerprint: str
-    """Of its training file."""
+    """Of its pictures and labels."""
     mean_rmse: float
     """Validation RMSE in pixels of answering the mean keypoint: above it nothing was learnt."""
     version: str = __version__
@@ -97,7 +97,7 @@ def held(folder: Path) -> Iterator[None]:
 
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=1)  # `status` holds it for a moment to see whether it is held
     except Timeout:
         advice = "wait for it, or give this one another --name"
         raise StudyError(
@@ -114,8 +114,24 @@ def is_held(folder: Path) -> bool:
     try:
         with held(folder):
             return False
-    except (StudyError, OSError):
+    except StudyError:
         return True
+    except OSError:  # a folder that may only be read
+        return False
+
+
+@contextmanager
+def database_errors(folder: Path) -> Iterator[None]:
+    """What a damaged, full or write-protected database can raise, as a StudyError."""
+    import optuna
+    import sqlalchemy
+
+    broken = (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError)
+    try:
+        yield
+    except broken as why:
+        reason = next(iter(str(why).splitlines()), type(why).__name__)
+        raise StudyError(Problem(str(folder / DATABASE), f"cannot be used: {reason}")) from why
 
 
 def begin(folder: Path, space: Space, facts: Facts, *, seed_matters: bool) -> Ledger:
@@ -150,8 +166,17 @@ def read(folder: Path) -> Ledger:
     """Open an existing study to look at it. Raises StudyError."""
     if not (folder / DATABASE).is_file():
         raise StudyError(Problem(str(folder), f"is not a study: it has no {DATABASE}"))
-    study = _open(folder, make=False)
-    return Ledger(folder, load_space(folder / "space.yaml"), _facts(folder, study), study)
+    with database_errors(folder):
+        study = _open(folder, make=False)
+        ledger = Ledger(folder, load_space(folder / "space.yaml"), _facts(folder, study), study)
+        ledger.finished()  # read once, so that a damaged table is found here
+    return ledger
+
+
+def checkpoint(ledger: Ledger) -> None:
+    """Bring everything into the one file ``study.db``, which may then be copied by itself."""
+    with closing(sqlite3.connect(ledger.folder / DATABASE)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def put_back(ledger: Ledger, trial: optuna.trial.FrozenTrial | optuna.trial.Trial) -> None:

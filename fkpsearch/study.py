@@ -21,14 +21,15 @@ import numpy as np
 
 from fkpsearch.child import Child, ChildDied, Message
 from fkpsearch.data import Data, split
-from fkpsearch.errors import FkpError, Problem, SettingsError, StudyError
+from fkpsearch.errors import DataError, FkpError, Problem, SettingsError, StudyError
 from fkpsearch.events import EpochDone, Event, SearchBegan, TrialFinished, TrialStarted
 from fkpsearch.keypoints import mean_keypoints
-from fkpsearch.ledger import Facts, Ledger, begin, held, put_back
-from fkpsearch.lint import most_epochs, reference_settings
+from fkpsearch.ledger import Facts, Ledger, begin, checkpoint, database_errors, held, put_back
+from fkpsearch.lint import common_split, most_epochs
 from fkpsearch.plain import writable_folder
+from fkpsearch.run_folder import forget
 from fkpsearch.scores import mean_line
-from fkpsearch.settings import Settings, settings_of, write_settings
+from fkpsearch.settings import Settings, SplitSettings, settings_of, write_settings
 from fkpsearch.space import Space
 from fkpsearch.strategy import build_pruner, build_sampler, strategy_of
 
@@ -49,7 +50,7 @@ REASON_LIMIT = 2000
 
 
 class Interrupted(FkpError):
-    """The search was asked to stop; the running trial was put back."""
+    """The search was asked to stop before it was finished; a running trial was put back."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,10 @@ def search(
         seed=seed or 0,
         data=str(data.folder.resolve()),
         fingerprint=data.faces.fingerprint,
-        mean_rmse=mean_keypoint_line(reference_settings(space), data),
+        mean_rmse=mean_keypoint_line(common_split(space), data),
     )
     writable_folder(folder, StudyError, "name another folder with --studies")
-    with held(folder), interrupts() as interrupted:
+    with held(folder), database_errors(folder), interrupts() as interrupted:
         ledger = begin(folder, space, facts, seed_matters=seed is not None)
         watch(SearchBegan(ledger))
         deadline = time.monotonic() + timeout
@@ -94,16 +95,20 @@ def search(
                 put_back(ledger, trial)
         supervisor = _Supervisor(ledger, data, watch, lambda: interrupted() or time.monotonic() > deadline)
         supervisor.run(trials)
-        if interrupted():
+        checkpoint(ledger)
+        if interrupted() and len(ledger.finished()) < trials:
             raise Interrupted
     return ledger
 
 
-def mean_keypoint_line(settings: Settings, data: Data) -> float:
+def mean_keypoint_line(shares: SplitSettings, data: Data) -> float:
     """Validation RMSE in pixels of answering every picture with the training part's mean keypoints."""
-    parts = split(data.faces, **settings.split.model_dump())
+    parts = split(data.faces, **shares.model_dump())
     mean = mean_keypoints(data.faces.keypoints[parts.training])
-    return mean_line(mean, data.faces.take(parts.validation))
+    line = mean_line(mean, data.faces.take(parts.validation))
+    if math.isnan(line):
+        raise DataError(Problem(str(data.folder), "has no label in the validation part", advice="change the split"))
+    return line
 
 
 def training_seed(study_seed: int, trial_number: int) -> int:
@@ -188,6 +193,7 @@ class _Supervisor:
             return _End("PRUNED", reason=str(why.problems[0]))
         folder = self.ledger.trial_folder(trial.number)
         folder.mkdir(parents=True, exist_ok=True)
+        forget(folder)
         write_settings(settings, folder / "settings.yaml")
         return settings
 
@@ -216,45 +222,52 @@ class _Supervisor:
 
     def ready_child(self) -> Child | None:
         """A child that has imported Keras and read the data; None when it is time to stop. Raises StudyError."""
-        for attempt in range(1, STARTS + 1):
+        why = ""
+        for _ in range(STARTS):
             child, self.spare = self.spare or Child(self.data.folder), None
             try:
-                while not self.must_stop():
-                    message = child.receive(POLL)
-                    if message and message["is"] == "failed":
-                        raise ChildDied(message["why"])
-                    if message and message["fingerprint"] != self.ledger.facts.fingerprint:
-                        child.kill()
-                        place = str(self.data.folder)
-                        raise StudyError(Problem(place, "changed while the search was running", advice="run it again"))
-                    if message:
-                        return child
+                if self.is_ready(child):
+                    return child
                 child.kill()
                 return None
-            except ChildDied as why:
+            except ChildDied as death:
                 child.kill()
-                if attempt == STARTS:
-                    rule = f"no training process could be started: {why}"
-                    raise StudyError(Problem(str(self.ledger.folder), rule)) from None
-        return None
+                why = str(death)
+        raise StudyError(Problem(str(self.ledger.folder), f"no training process could be started: {why}"))
+
+    def is_ready(self, child: Child) -> bool:
+        """Wait until a child is ready; False when it is time to stop. Raises ChildDied, StudyError."""
+        while not self.must_stop():
+            message = child.receive(POLL)
+            if message and message["is"] == "failed":
+                raise ChildDied(message["why"])
+            if message and message["fingerprint"] != self.ledger.facts.fingerprint:
+                child.kill()
+                place = str(self.data.folder)
+                raise StudyError(Problem(place, "changed while the search was running", advice="run it again"))
+            if message:
+                return True
+        return False
 
     def listen(self, child: Child, trial: Trial, epochs: int) -> _End | None:
         """Answer the child's messages until the last; None when it is time to stop. Raises ChildDied.
 
         ``epochs`` is how long the training may last.
         """
-        known = set(self.ledger.study.trials[trial.number].intermediate_values)
+        known = max(self.ledger.study.trials[trial.number].intermediate_values, default=0)
+        epoch = 0
         done: Message = {}
         while done or not self.must_stop():
             message = child.receive(POLL)
             match message and message["is"]:
                 case "epoch":
                     assert message
-                    if end := self.epoch(child, trial, message, known, last=message["epoch"] == epochs):
+                    epoch = message["epoch"]
+                    if end := self.epoch(child, trial, message, known, last=epoch == epochs):
                         return end
                 case "diverged":
                     assert message
-                    trial.report(math.nan, max(known, default=0) + 1)
+                    trial.report(math.nan, epoch + 1)
                     return _End("PRUNED", reason=f"diverged in {message['why']}")
                 case "done":
                     assert message
@@ -269,14 +282,16 @@ class _Supervisor:
                     return _End("FAIL", reason=message["why"])
         return None
 
-    def epoch(self, child: Child, trial: Trial, message: Message, known: set[int], *, last: bool) -> _End | None:
-        """Report an epoch and let the pruner decide; an end when it pruned. The last epoch is paid for already."""
+    def epoch(self, child: Child, trial: Trial, message: Message, known: int, *, last: bool) -> _End | None:
+        """Report an epoch and let the pruner decide; an end when it pruned. The last epoch is paid for already.
+
+        A trial that was put back comes through its first ``known`` epochs again: they are reported and judged.
+        """
         number, best = message["epoch"], message["best"]
-        if number not in known:  # a trial that was put back reports its first epochs again
+        if number > known:
             trial.report(best, number)
-            known.add(number)
         self.watch(EpochDone(trial.number, number, message["rmse"], best, message["images_per_second"]))
-        if not last and trial.should_prune():
+        if number >= known and not last and trial.should_prune():
             child.send("stop")
             return _End("PRUNED", best, f"behind the others at epoch {number}")
         child.send("go")
@@ -291,13 +306,14 @@ class _Supervisor:
         """Tell Optuna, drop the model files no longer wanted, tell the watcher."""
         from optuna.trial import TrialState
 
-        if end.reason:
-            trial.set_user_attr("reason", end.reason[:REASON_LIMIT])
+        reason = " ".join(end.reason.split())[:REASON_LIMIT]  # some of Keras' messages have many lines
+        if reason:
+            trial.set_user_attr("reason", reason)
         value = end.value if end.state == "COMPLETE" else None
         told = self.ledger.study.tell(trial, value, state=TrialState[end.state])
         wanted = {best.number for best in self.ledger.best(KEPT_MODELS)}
-        for model in (self.ledger.folder / "trials").glob("*/model.keras"):
-            if int(model.parent.name) not in wanted:
-                model.unlink(missing_ok=True)
+        for other in self.ledger.trials:
+            if other.number not in wanted:
+                (self.ledger.trial_folder(other.number) / "model.keras").unlink(missing_ok=True)
         epochs = sum(1 for value in told.intermediate_values.values() if not math.isnan(value))
-        self.watch(TrialFinished(trial.number, end.state, end.value, end.reason, epochs, seconds, end.seconds))
+        self.watch(TrialFinished(trial.number, end.state, end.value, reason, epochs, seconds, end.seconds))

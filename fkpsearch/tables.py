@@ -140,19 +140,19 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     facts.add_row("trials", states or "none yet")
     facts.add_row("mean keypoint", f"{pixels(status['mean_keypoint_rmse'])} px")
     for trial in status["running"]:
-        facts.add_row("at work", f"trial {trial['trial']}, epoch {trial['epoch']}, {pixels(trial['rmse'])} px")
-    if not status["best"]:
-        return facts
-    best = status["best"]
-    facts.add_row("best", Text(f"trial {best['trial']}, validation RMSE {pixels(best['rmse'])} px", "bold green"))
-    leaders = plain_table(">trial", ">best px", ">epochs", ">training", title="best trials")
-    for trial in status["leaders"]:
-        seconds = math.inf if trial["seconds"] is None else trial["seconds"]
-        leaders.add_row(str(trial["trial"]), pixels(trial["rmse"]), str(trial["epochs"]), span(seconds))
-    params = plain_table("parameter", "value", title=f"trial {best['trial']}")
-    for name, value in best["params"].items():
-        params.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-    parts: list[RenderableType] = [facts, "", leaders, "", params]
+        left = "" if status["active"] else "; left behind, the next run puts it back"
+        facts.add_row("at work", f"trial {trial['trial']}, epoch {trial['epoch']}, {pixels(trial['rmse'])} px{left}")
+    parts: list[RenderableType] = [facts]
+    if best := status["best"]:
+        facts.add_row("best", Text(f"trial {best['trial']}, validation RMSE {pixels(best['rmse'])} px", "bold green"))
+        leaders = plain_table(">trial", ">best px", ">epochs", ">training", title="best trials")
+        for trial in status["leaders"]:
+            seconds = math.inf if trial["seconds"] is None else trial["seconds"]
+            leaders.add_row(str(trial["trial"]), pixels(trial["rmse"]), str(trial["epochs"]), span(seconds))
+        params = plain_table("parameter", "value", title=f"trial {best['trial']}")
+        for name, value in best["params"].items():
+            params.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+        parts += ["", leaders, "", params]
     if status["reasons"]:
         reasons = plain_table(">trial", "state", "why it ended early")
         for trial in status["reasons"]:

@@ -13,6 +13,8 @@ waits for its answer, so what is pruned does not depend on the speed of the data
     {"is": "done", "rmse": ...}
                                           {"do": "keep"} or {"do": "drop"}
     {"is": "saved"}
+
+The end may also be ``stopped``, ``diverged`` or ``failed``, the last two with the reason in ``why``.
 """
 
 from __future__ import annotations

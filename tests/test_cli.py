@@ -196,7 +196,7 @@ def test_the_demo_set_overwrites_nothing_and_says_where_it_cannot_be_written(
     before = (tiny / "training.csv").read_bytes()
     status, _, err = call("data", "demo", tiny)
     assert status == 2
-    assert_lines(err, r"tiny: holds a training.csv already; name another folder")
+    assert_lines(err, r"tiny/training.csv: is there already; name another folder")
     assert (tiny / "training.csv").read_bytes() == before
     Path("taken").write_text("a file")
     status, _, err = call("data", "demo", "taken/x")

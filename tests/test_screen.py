@@ -14,11 +14,11 @@ from fkpsearch.events import EpochDone, TrialFinished, TrialStarted
 from fkpsearch.live import SHOWN, LiveSearch, finished_line
 from fkpsearch.space import parse_space
 from fkpsearch.survey import survey
-from fkpsearch.tables import parameter_table, pixels, size, span, survey_tables
+from fkpsearch.tables import parameter_table, pixels, size, span, status_view, survey_tables
 
 
 def shown(what: RenderableType, width: int = 100) -> list[str]:
-    console = Console(width=width, record=True, file=io.StringIO())
+    console = Console(width=width, record=True, file=io.StringIO(), markup=False, highlight=False)
     console.print(what)
     return [line.rstrip() for line in console.export_text().splitlines()]
 
@@ -97,6 +97,19 @@ def test_the_time_left_is_that_of_the_missing_trials_or_what_the_timeout_leaves(
     assert live.seconds_left() == pytest.approx(800, rel=0.01)
     live.timeout = 300
     assert live.seconds_left() == pytest.approx(100, abs=2)
+
+
+def test_brackets_in_names_and_reasons_are_shown_as_they_are() -> None:
+    status = {
+        "study": "a[1]", "active": False, "data": "/data/[old]/x", "mean_keypoint_rmse": 3.0, "seed": 0,
+        "trials": {"COMPLETE": 0, "PRUNED": 0, "FAIL": 1, "RUNNING": 0, "WAITING": 0},
+        "best": None, "leaders": [], "running": [],
+        "reasons": [{"trial": 0, "state": "FAIL", "reason": "lost [/x] in [red]"}],
+    }  # fmt: skip
+    text = "\n".join(shown(status_view(status)))
+    assert "a[1]" in text
+    assert "/data/[old]/x" in text
+    assert "lost [/x] in [red]" in text
 
 
 def test_ranges_are_shown_as_they_are_written() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from conftest import DIVERGING
 
 from fkpsearch.data import load_data, split
-from fkpsearch.errors import StudyError
+from fkpsearch.errors import DataError, StudyError
 from fkpsearch.events import EpochDone, Event, TrialFinished, TrialStarted
 from fkpsearch.keypoints import rmse
 from fkpsearch.ledger import Ledger, find_folder, held, is_held, named_folder, read
@@ -179,6 +180,22 @@ def test_another_seed_and_other_data_are_refused(plain: Ledger, shared_tiny: Pat
         go(plain.folder, tiny, 8)
 
 
+def test_data_without_a_label_to_validate_on_is_refused_before_any_training(tiny: Path, tmp_path: Path) -> None:
+    path = tiny / "training.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *("," * 30 + row.rsplit(",", 1)[1] for row in rows)]) + "\n")
+    with pytest.raises(DataError, match="has no label in the validation part"):
+        go(tmp_path / "x", tiny, 1)
+    assert not (tmp_path / "x" / "study.db").exists()
+
+
+def test_a_strange_folder_among_the_trials_is_left_alone(plain: Ledger, shared_tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(plain.folder, tmp_path / "copy"))
+    mine = Path(shutil.copytree(plain.trial_folder(plain.best()[0].number), folder / "trials" / "0003-copy"))
+    go(folder, shared_tiny, 8)
+    assert (mine / "model.keras").exists()
+
+
 def test_two_runs_of_one_study_at_once_are_refused(plain: Ledger, shared_tiny: Path) -> None:
     with held(plain.folder), pytest.raises(StudyError, match="another `fkpsearch run` is working on this study"):
         go(plain.folder, shared_tiny, 8)
@@ -308,7 +325,7 @@ def test_one_ctrl_c_puts_the_running_trial_back_and_the_next_run_goes_on(
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "the running trial was put back, nothing is lost: `fkpsearch run" in out
+    assert "a running trial was put back, nothing is lost: `fkpsearch run" in out
     assert [trial.state.name for trial in read(folder).trials] == ["WAITING"]
     heard: list[Event] = []
 
@@ -369,6 +386,28 @@ print(sorted({{"keras", "tensorflow", "cv2", "pandas"}} & set(sys.modules)))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_database_is_one_file_that_may_be_copied(plain: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    for name in ("study.db", "space.yaml"):
+        shutil.copyfile(plain.folder / name, tmp_path / "copy" / name)
+    assert sequence(read(tmp_path / "copy")) == sequence(plain)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 20_000])
+def test_a_damaged_database_is_one_clear_line(kept: int, plain: Ledger, shared_tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(plain.folder, tmp_path / "damaged"))
+    for journal in folder.glob("study.db-*"):
+        journal.unlink()
+    database = folder / "study.db"
+    content = database.read_bytes()
+    assert len(content) > 20_000
+    database.write_bytes(content[:kept] + b"\xff" * (len(content) - kept))
+    for act in (lambda: read(folder), lambda: go(folder, shared_tiny, 8)):
+        with pytest.raises(StudyError, match=r"study.db: cannot be (opened|used): .+") as caught:
+            act()
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/b", "", ".", "..", ".hidden", "a\\b"])
