@@ -20,11 +20,10 @@ import keras
 
 from fkpsearch.augment import Augment
 from fkpsearch.data import load_data, split
-from fkpsearch.pipeline import epoch_batches, steps_an_epoch
-from fkpsearch.recipe import build_optimizer
+from fkpsearch.pipeline import epoch_batches
 from fkpsearch.settings import settings_of
 from fkpsearch.space import Given, load_space
-from fkpsearch.train import masked_squared_error, start_at_the_mean
+from fkpsearch.train import fit_epoch, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 BAR = 1.10
@@ -38,10 +37,7 @@ def main() -> int:
     settings = settings_of(space.sample(Given(space.enqueued()[0])), space.place)
     faces = load_data(folder).faces
     training = faces.take(split(faces, **settings.split.model_dump()).training)
-    steps = steps_an_epoch(training, settings.training.batch_size)
-    model = settings.model.build()
-    start_at_the_mean(model, training)
-    model.compile(optimizer=build_optimizer(settings.training, steps), loss=masked_squared_error, jit_compile=False)
+    model, steps = prepare(settings, training)
 
     def epoch(augment: Augment, number: int) -> float:
         batches = epoch_batches(
@@ -53,8 +49,10 @@ def main() -> int:
             epoch=number,
         )
         began = time.perf_counter()
-        model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
-        return time.perf_counter() - began
+        _, to_go_on = fit_epoch(model, batches, steps)
+        seconds = time.perf_counter() - began
+        model.set_weights(to_go_on)
+        return seconds
 
     kinds = {"without": Augment(), "with": settings.augment}
     for augment in kinds.values():

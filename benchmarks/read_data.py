@@ -3,7 +3,7 @@
 Makes a ``training.csv`` of 7,049 rows by repeating the real faces, as a file and as a zip, and reads each with
 an empty cache (cold) and a filled one (warm), every time in a process of its own. The time is that of
 ``load_data`` with the import of ``fkpsearch.data``, numpy included; the memory is the whole process's peak (Linux).
-Exits with 1 when a bar is missed.
+The bars are for the file as csv; exits with 1 when one is missed.
 """
 
 from __future__ import annotations
@@ -58,9 +58,10 @@ def main() -> None:
                     statistics.median(run[key] for run in runs) for key in ("seconds", "import", "gib")
                 )
                 size = (data / f"training.{form}").stat().st_size / 1e6
-                what = f"{form} ({size:.0f} MB) {state}, at most {bar:.1f} s"
+                what = f"{form} ({size:.0f} MB) {state}" + (f", at most {bar:.1f} s" if form == "csv" else "")
                 print(f"  {what:<32} {seconds:10.3f} {imports:10.3f} {gib:9.2f}")
-                if seconds > bar or gib > PEAK_GIB or any(run["pandas"] or run["rows"] != ROWS for run in runs):
+                too_much = form == "csv" and (seconds > bar or gib > PEAK_GIB)
+                if too_much or any(run["pandas"] or run["rows"] != ROWS for run in runs):
                     missed.append(f"{form} {state}")
     sys.exit(f"missed: {', '.join(missed)}" if missed else 0)
 
