@@ -61,8 +61,8 @@ def data_demo(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     """Make a small synthetic data set in Kaggle's format."""
     from fkpsearch.demo import make_demo
     from fkpsearch.errors import DataError
-    from fkpsearch.kaggle import find_table
     from fkpsearch.plain import writable_folder
+    from fkpsearch.source import find_table
 
     for table in ("training", "test", "IdLookupTable", "SampleSubmission"):
         if held := find_table(folder, table):
@@ -189,6 +189,7 @@ def export(
 ) -> None:
     """The best trial as model and submission."""
     from fkpsearch.export import export as export_run
+    from fkpsearch.export import find_run
     from fkpsearch.run_folder import read_validation
     from fkpsearch.tables import score_table
 
@@ -221,24 +222,6 @@ def open_data(folder: str) -> Data:
         with progress("drawing demo faces") as tick:
             make_demo(made, on_progress=tick)
     return load_data(made)
-
-
-def find_run(study: str, studies: Path, trial: int | None) -> Path:
-    """The folder of the run to export: a run of `train`, else a study's best trial or the one asked for."""
-    from fkpsearch.errors import ExportError
-    from fkpsearch.ledger import find_folder, read
-
-    if (Path(study) / "validation.npz").is_file():
-        if trial is not None:
-            raise ExportError(Problem("--trial", f"is for studies; {study} is the folder of one run", trial))
-        return Path(study)
-    ledger = read(find_folder(study, studies))
-    complete = [one.number for one in ledger.best(len(ledger.trials))]
-    if not complete:
-        raise ExportError(Problem(study, "has no complete trial yet", advice="give it more with `fkpsearch run`"))
-    if trial is not None and trial not in complete:
-        raise ExportError(Problem("--trial", "must be a complete trial", trial, f"best first: {complete[:10]}"))
-    return ledger.trial_folder(complete[0] if trial is None else trial)
 
 
 def seconds_of(text: str) -> float:

@@ -22,7 +22,7 @@ from fkpsearch.child import ENVIRONMENT
 from fkpsearch.data import Data, Faces, Split, split
 from fkpsearch.errors import ExportError, Problem, first_rows
 from fkpsearch.keypoints import mean_keypoints
-from fkpsearch.ledger import DATABASE
+from fkpsearch.ledger import DATABASE, find_folder, read
 from fkpsearch.plain import writable_folder, writing
 from fkpsearch.run_folder import Validation, read_validation
 from fkpsearch.scores import Scores, score
@@ -44,6 +44,21 @@ class Exported:
     holdout: Scores
     submission: Path | None
     """None where the data has no test pictures or no lookup file."""
+
+
+def find_run(study: str, studies: Path, trial: int | None) -> Path:
+    """The folder of the run to export: a run of `train`, else a study's best trial or the one asked for."""
+    if (Path(study) / "validation.npz").is_file():
+        if trial is not None:
+            raise ExportError(Problem("--trial", f"is for studies; {study} is the folder of one run", trial))
+        return Path(study)
+    ledger = read(find_folder(study, studies))
+    complete = [one.number for one in ledger.best(len(ledger.trials))]
+    if not complete:
+        raise ExportError(Problem(study, "has no complete trial yet", advice="give it more with `fkpsearch run`"))
+    if trial is not None and trial not in complete:
+        raise ExportError(Problem("--trial", "must be a complete trial", trial, f"best first: {complete[:10]}"))
+    return ledger.trial_folder(complete[0] if trial is None else trial)
 
 
 def export(
