@@ -25,8 +25,9 @@ import xxhash
 from numpy.typing import NDArray
 
 from fkpsearch.errors import DataError, FkpWarning, Problem
-from fkpsearch.kaggle import Source, find_table, find_training, read_lookup, read_test, read_training
+from fkpsearch.kaggle import read_lookup, read_test, read_training
 from fkpsearch.keypoints import COUNT, FULL, SPARSE
+from fkpsearch.source import Source, find_table, find_training
 
 FORMAT = 1
 """Of the cache's entries: raise it whenever the files are read differently, and old entries are left alone."""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from fkpsearch import data
 from fkpsearch.data import Faces, cache_folder, load_data, population_of, small_set, split
 from fkpsearch.errors import DataError, FkpWarning
-from fkpsearch.kaggle import WHOLE
 from fkpsearch.keypoints import COUNT, FULL, SPARSE
+from fkpsearch.source import WHOLE
 
 KAGGLES_FOUR = [0, 1, 10, 14]
 

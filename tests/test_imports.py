@@ -18,7 +18,7 @@ ROWS = (
     "errors keypoints plain part",
     "augment models.family models.baseline models.cnn models recipe settings",
     "nodes grammar space",
-    "kaggle data picture survey portrait painting demo",
+    "source kaggle data picture survey portrait painting demo",
     "answer pipeline train",
     "run_folder scores submission worker child",
     "strategy lint cost sizes",

@@ -12,15 +12,12 @@ from fkpsearch.errors import DataError
 from fkpsearch.kaggle import (
     BLOCK,
     PIXELS,
-    WHOLE,
-    Source,
-    find_table,
-    find_training,
     read_lookup,
     read_test,
     read_training,
 )
 from fkpsearch.keypoints import COLUMNS
+from fkpsearch.source import WHOLE, Source, find_table, find_training
 
 HEADER = ",".join([*COLUMNS, "Image"])
 IDS = np.array([7, 9])
