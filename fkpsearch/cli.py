@@ -1,4 +1,4 @@
-"""Typer commands: the only place that prints. Heavy imports live where they are used."""
+"""Typer commands; they and `screen` are the only places that print. Heavy imports live where they are used."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +13,10 @@ import typer
 
 from fkpsearch import __version__
 from fkpsearch.errors import FkpError, FkpWarning, InputError, Problem
+from fkpsearch.screen import console, hushed, progress, spinner, watching
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from fkpsearch.data import Data
-    from fkpsearch.events import Event
 
 app = typer.Typer(help="Searches for the best facial-keypoint model your hardware can find.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at the data, or make some.", no_args_is_help=True)
@@ -245,77 +241,6 @@ def study_argument(folder: Path) -> str:
 def this_command() -> str:
     """The command line as typed."""
     return shlex.join(["fkpsearch", *sys.argv[1:]])
-
-
-def on_a_terminal() -> bool:
-    """Whether somebody watches."""
-    return sys.stdout.isatty()
-
-
-@contextmanager
-def watching(name: str, total: int, timeout: float) -> Iterator[Callable[[Event], None]]:
-    """A live table on a terminal, one line a finished trial anywhere else."""
-    from fkpsearch.events import TrialFinished
-    from fkpsearch.live import LiveSearch, finished_line
-
-    live = LiveSearch(name, total, timeout)
-    if on_a_terminal():
-        from rich.live import Live
-
-        with Live(live, refresh_per_second=4):
-            yield live.hear
-        return
-
-    def hear(event: Event) -> None:
-        live.hear(event)
-        if isinstance(event, TrialFinished):
-            print(finished_line(event, total), flush=True)
-
-    yield hear
-
-
-@contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal; silent anywhere else."""
-    from rich.progress import Progress
-
-    with Progress(transient=True, disable=not on_a_terminal()) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def console() -> Console:
-    """Where tables go: as wide as the terminal, or 120 characters in a log."""
-    from rich.console import Console
-
-    # no markup: folders and reasons may have [brackets]
-    return Console(width=None if on_a_terminal() else 120, markup=False, highlight=False)
-
-
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Drops what native code writes to standard error: TensorFlow greets before any of its settings can stop it."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-@contextmanager
-def spinner(title: str) -> Iterator[Callable[[str], None]]:
-    """A line that says what is going on, on a terminal; silent anywhere else."""
-    if not on_a_terminal():
-        yield lambda _: None
-        return
-    from rich.text import Text
-
-    with console().status(title) as line:
-        yield lambda text: line.update(Text(text))
 
 
 def main() -> None:
