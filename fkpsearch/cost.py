@@ -27,7 +27,7 @@ def cost_of(family: Family) -> Cost:
 
     keras.config.set_dtype_policy("float32")
     with keras.device("cpu"):
-        model = family.build()
+        model = family.bare().build()
     cost = Cost(
         parameters=model.count_params(),
         trainable=sum(math.prod(weight.shape) for weight in model.trainable_weights),
@@ -49,14 +49,15 @@ def _layers(model: Any) -> list[Any]:
 
 
 def _multiply_adds(layer: Any) -> int:
-    """One multiply-add for each weight of the kernel at each place it is applied to.
+    """One multiply-add for each weight of a kernel at each place it is applied to.
 
-    A dense kernel ``[in, out]`` is applied once; a convolution's ``[h, w, in, out]`` at every output
-    pixel (a depthwise one's ``[h, w, in, multiplier]`` likewise: each weight still meets each pixel once).
+    A convolution's ``[h, w, in, out]`` is applied at every output pixel (a depthwise one's ``[h, w, in, multiplier]``
+    likewise: each weight still meets each pixel once), a dense kernel ``[in, out]`` once, or at every pixel of a map.
     """
-    places = math.prod(layer.output.shape[1:-1]) if getattr(layer, "kernel_size", None) else 1
     kernels = [weight for weight in layer.trainable_weights + layer.non_trainable_weights if "kernel" in weight.name]
-    return int(places * sum(math.prod(kernel.shape) for kernel in kernels))
+    if not kernels:
+        return 0
+    return int(math.prod(_outputs(layer)[0].shape[1:-1]) * sum(math.prod(kernel.shape) for kernel in kernels))
 
 
 def _output_bytes(layer: Any) -> int:
@@ -64,5 +65,11 @@ def _output_bytes(layer: Any) -> int:
 
     if isinstance(layer, keras.layers.InputLayer | keras.layers.Reshape | keras.layers.Flatten):
         return 0  # views of what is already counted
-    outputs = layer.output if isinstance(layer.output, list) else [layer.output]
-    return sum(math.prod(output.shape[1:]) * 4 for output in outputs)
+    return sum(math.prod(output.shape[1:]) * 4 for output in _outputs(layer))
+
+
+def _outputs(layer: Any) -> list[Any]:
+    """A layer's output tensors."""
+    import keras
+
+    return list(keras.tree.flatten(layer.output))

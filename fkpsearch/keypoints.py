@@ -39,6 +39,9 @@ NAMES = (
 
 COUNT = len(NAMES)
 
+LABELLED_NEARLY_EVERYWHERE = ("left_eye_center", "right_eye_center", "nose_tip", "mouth_center_bottom_lip")
+"""In all but a few of Kaggle's 7,049 rows; the other eleven in about a third of them"""
+
 COLUMNS = tuple(f"{name}_{axis}" for name in NAMES for axis in "xy")
 """The 30 label columns, ``keypoints.reshape(n, 30)`` in order."""
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fkpsearch.augment import Augment, augment
 from fkpsearch.data import Faces
+from fkpsearch.keypoints import COUNT
 
 AHEAD = 8
 """Batches made in advance: enough to ride out a slow one, a few megabytes of memory."""
@@ -24,7 +25,7 @@ def steps_an_epoch(faces: Faces, batch_size: int) -> int:
 
 
 def targets(keypoints: NDArray[np.float32], population: NDArray[np.int8], heads: int) -> NDArray[np.float32]:
-    """What each head is asked: float32 ``[n, heads, 15, 3]`` = (x, y, 1 where labelled else 0).
+    """What each head is asked of keypoints ``[n, k, 2]``: float32 ``[n, heads, k, 3]`` = (x, y, 1 if labelled else 0).
 
     With two heads only the one of the picture's own population is asked. Never NaN.
     """
@@ -36,9 +37,16 @@ def targets(keypoints: NDArray[np.float32], population: NDArray[np.int8], heads:
 
 
 def epoch_batches(
-    faces: Faces, settings: Augment, *, batch_size: int, heads: int, seed: int, epoch: int
+    faces: Faces,
+    settings: Augment,
+    *,
+    batch_size: int,
+    heads: int,
+    seed: int,
+    epoch: int,
+    points: tuple[int, ...] = tuple(range(COUNT)),
 ) -> Iterator[Batch]:
-    """One epoch: uint8 pictures ``[b, 96, 96, 1]`` with their :func:`targets`.
+    """One epoch: uint8 pictures ``[b, 96, 96, 1]`` with their :func:`targets` for ``points``.
 
     Every batch is a pure function of (faces, settings, seed, epoch, its number).
     """
@@ -49,7 +57,7 @@ def epoch_batches(
         rows = np.sort(order[step * size : (step + 1) * size])  # sorted: kinder to a memory map
         rng = np.random.default_rng([seed, epoch, step])
         images, keypoints = augment(faces.images[rows], faces.keypoints[rows], settings, rng)
-        return images[..., None], targets(keypoints, faces.population[rows], heads)
+        return images[..., None], targets(keypoints[:, points], faces.population[rows], heads)
 
     yield from _made_ahead(make, steps_an_epoch(faces, batch_size))
 

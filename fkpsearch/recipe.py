@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -59,8 +60,11 @@ class Training(Part):
     )
 
 
-def build_optimizer(training: Training, steps_an_epoch: int) -> Any:
-    """The ``keras.optimizers.Optimizer`` with its schedule and averaging."""
+def build_optimizer(training: Training, steps_an_epoch: int, slow: Sequence[Any] = (), share: float = 1.0) -> Any:
+    """The ``keras.optimizers.Optimizer`` with its schedule and averaging.
+
+    ``slow`` are variables that learn at ``share`` of the learning rate and decay at ``share`` of the decay.
+    """
     import keras
 
     rate: Any = training.optimizer.learning_rate
@@ -76,11 +80,46 @@ def build_optimizer(training: Training, steps_an_epoch: int) -> Any:
     averaging: dict[str, Any] = {"use_ema": True, "ema_momentum": training.averaging} if training.averaging else {}
     match training.optimizer:
         case Adam():
-            return keras.optimizers.Adam(rate, **averaging)
+            return _two_rates(keras.optimizers.Adam, slow, share)(rate, **averaging)
         case AdamW(weight_decay=decay):
-            optimizer = keras.optimizers.AdamW(rate, weight_decay=decay, **averaging)
+            optimizer = _two_rates(keras.optimizers.AdamW, slow, share)(rate, weight_decay=decay, **averaging)
             optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
             return optimizer
+
+
+def _two_rates(optimizer: Any, slow: Sequence[Any], share: float) -> Any:
+    """A class of optimizer whose steps for the ``slow`` variables are ``share`` times as long.
+
+    Scaling gradients would do nothing: Adam divides by their size.
+    """
+    if not slow:
+        return optimizer
+    names = {variable.path for variable in slow}
+
+    def parted(variables: Sequence[Any]) -> list[tuple[float, list[int]]]:
+        places = [[], []]  # type: list[list[int]]
+        for place, variable in enumerate(variables):
+            places[variable.path in names].append(place)
+        return [(rate, chosen) for rate, chosen in ((1.0, places[0]), (share, places[1])) if chosen]
+
+    class TwoRates(optimizer):  # type: ignore[misc]
+        """See `_two_rates`."""
+
+        weight_decay: float | None
+
+        def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+            for part, chosen in parted(trainable_variables):
+                of_part = ([values[place] for place in chosen] for values in (grads, trainable_variables))
+                super()._backend_update_step(*of_part, learning_rate * part)
+
+        def _apply_weight_decay(self, variables: Any) -> None:
+            decay = self.weight_decay
+            for part, chosen in parted(variables):
+                self.weight_decay = None if decay is None else decay * part
+                super()._apply_weight_decay([variables[place] for place in chosen])
+            self.weight_decay = decay
+
+    return TwoRates
 
 
 def gpu_is_there() -> bool:

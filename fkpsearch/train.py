@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from fkpsearch import keypoints
 from fkpsearch.answer import of_population, predict_heads
 from fkpsearch.data import Faces, are_labelled, split
-from fkpsearch.errors import Diverged
+from fkpsearch.errors import DataError, Diverged, Problem
+from fkpsearch.models.family import ALL, Member
 from fkpsearch.pipeline import Batch, epoch_batches, steps_an_epoch
 from fkpsearch.recipe import Plateau, build_optimizer, dtype_policy, gpu_is_there
 from fkpsearch.settings import Settings
@@ -63,8 +64,26 @@ class Outcome:
         return min(self.history, key=lambda row: row.rmse).epoch
 
 
+@dataclass(frozen=True)
+class Learner:
+    """One net of the model and what it learns from."""
+
+    net: Any
+    """Compiled ``keras.Model``, pictures -> ``[b, heads, points, 2]`` in pixels"""
+    points: tuple[int, ...]
+    """Keypoints it answers"""
+    faces: Faces
+    steps: int
+    """Of an epoch"""
+
+    @property
+    def heads(self) -> int:
+        """Answers a picture."""
+        return int(self.net.output_shape[1])
+
+
 def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = lambda _: None) -> Outcome:
-    """Train one model and keep its best epoch.
+    """Train one model and keep its best epoch; the nets of a team are trained in turn, epoch by epoch.
 
     ``on_epoch`` hears of every epoch and may raise to end the training. Raises Diverged when the
     loss or the validation RMSE is not finite. On a CPU the same settings and faces give the same
@@ -74,33 +93,25 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
 
     started = time.perf_counter()
     parts = split(faces, **settings.split.model_dump())
-    training, validation = faces.take(parts.training), faces.take(parts.validation)
-    model, steps = prepare(settings, training)
+    validation = faces.take(parts.validation)
+    model, learners = prepare(settings, faces.take(parts.training))
     history: list[Epoch] = []
     best_weights: list[Any] = []
     best_predictions = np.empty((0, keypoints.COUNT, 2), np.float32)
     for number in range(1, settings.training.epochs + 1):
         begun = time.perf_counter()
-        rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-        batches = epoch_batches(
-            training,
-            settings.augment,
-            batch_size=settings.training.batch_size,
-            heads=settings.model.answers,
-            seed=settings.seed,
-            epoch=number,
-        )
-        loss, to_go_on = fit_epoch(model, batches, steps)
+        rate = float(keras.ops.convert_to_numpy(learners[0].net.optimizer.learning_rate))
+        loss, to_go_on = fit_team(learners, settings, number)
         seconds = time.perf_counter() - begun
-        lend_answers(model, training)
         predictions = of_population(predict_heads(model, validation.images), validation.population)
         error = keypoints.rmse(predictions, validation.keypoints)
         if not (math.isfinite(loss) and math.isfinite(error)):
             raise Diverged(f"epoch {number}: loss {loss:g}, validation RMSE {error:g}")
         if not history or error < history[-1].best:
             best_weights, best_predictions = model.get_weights(), predictions
-        if to_go_on:
-            model.set_weights(to_go_on)
+        for learner, weights in zip(learners, to_go_on, strict=True):
+            if weights:
+                learner.net.set_weights(weights)
         row = Epoch(
             epoch=number,
             loss=loss,
@@ -108,12 +119,13 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
             best=min(error, history[-1].best if history else math.inf),
             learning_rate=rate,
             seconds=time.perf_counter() - begun,
-            images_per_second=steps * min(settings.training.batch_size, len(training)) / seconds,
+            images_per_second=images_an_epoch(learners, settings) / seconds,
         )
         history.append(row)
         on_epoch(row)
         if isinstance(settings.training.schedule, Plateau):
-            lower_rate_on_plateau(model.optimizer, settings.training.schedule, history)
+            for learner in learners:
+                lower_rate_on_plateau(learner.net.optimizer, settings.training.schedule, history)
         if settings.training.patience and epochs_since_best(history) >= settings.training.patience:
             break
     model.set_weights(best_weights)
@@ -122,18 +134,61 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
     return Outcome(answering, tuple(history), parts.validation, best_predictions, time.perf_counter() - started)
 
 
-def prepare(settings: Settings, training: Faces) -> tuple[Any, int]:
-    """The seeded, compiled model that answers the mean keypoints, and the steps of an epoch."""
+def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
+    """The seeded model that answers the mean keypoints, and its compiled nets with what they learn from."""
     import keras
 
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(dtype_policy(settings.training))
-    model = settings.model.build()
-    start_at_the_mean(model, training)
-    steps = steps_an_epoch(training, settings.training.batch_size)
-    optimizer = build_optimizer(settings.training, steps)
-    model.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
-    return model, steps
+    family = settings.model
+    model = family.build(lent=lent_keypoints(training) if family.specialists == "population" else ())
+    learners = []
+    for member, net in zip(family.members, family.nets(model), strict=True):
+        faces = faces_of(member, training)
+        start_at_the_mean(net, faces, member.points)
+        steps = steps_an_epoch(faces, settings.training.batch_size)
+        optimizer = build_optimizer(settings.training, steps, *family.slow(net))
+        net.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
+        learners.append(Learner(net, member.points, faces, steps))
+    return model, learners
+
+
+def faces_of(member: Member, training: Faces) -> Faces:
+    """The rows a member learns from. Raises DataError where there are none."""
+    if member.points == ALL and member.population is None:
+        return training
+    chosen = are_labelled(training.keypoints)[:, member.points].any(axis=1)
+    if member.population is not None:
+        chosen &= training.population == member.population
+    if not chosen.any():
+        rule = f"has no row for the specialist {member.name}"
+        raise DataError(Problem("training data", rule, advice="set `model.specialists: none`"))
+    return training.take(np.flatnonzero(chosen))
+
+
+def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[float, list[list[Any]]]:
+    """Train every net for one epoch: the mean loss of a step, and what :func:`fit_epoch` says to go on from."""
+    total, to_go_on = 0.0, []
+    for learner in learners:
+        batches = epoch_batches(
+            learner.faces,
+            settings.augment,
+            batch_size=settings.training.batch_size,
+            heads=learner.heads,
+            seed=settings.seed,
+            epoch=epoch,
+            points=learner.points,
+        )
+        loss, weights = fit_epoch(learner.net, batches, learner.steps)
+        lend_answers(learner.net, learner.faces, learner.points)
+        total += loss * learner.steps
+        to_go_on.append(weights)
+    return total / sum(learner.steps for learner in learners), to_go_on
+
+
+def images_an_epoch(learners: list[Learner], settings: Settings) -> int:
+    """Pictures all nets together are shown in an epoch."""
+    return sum(learner.steps * min(settings.training.batch_size, len(learner.faces)) for learner in learners)
 
 
 def fit_epoch(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, list[Any]]:
@@ -164,37 +219,49 @@ def masked_squared_error(truth: Any, predicted: Any) -> Any:
     return ops.sum(ops.square(error)) / (2 * ops.maximum(ops.sum(asked), 1.0))
 
 
-def start_at_the_mean(model: Any, faces: Faces) -> None:
-    """Set the last bias so that an untrained model answers with the mean keypoints of each population."""
-    layer = model.get_layer("keypoints")
+def start_at_the_mean(net: Any, faces: Faces, points: tuple[int, ...] = ALL) -> None:
+    """Set the last bias so that an untrained net answers its ``points`` with their mean in each population."""
+    layer = net.get_layer("keypoints")
     kernel, bias = layer.get_weights()
-    heads = len(bias) // (keypoints.COUNT * 2)
+    heads = len(bias) // (len(points) * 2)
     means = [
         keypoints.mean_keypoints(faces.keypoints[faces.population == head] if heads > 1 else faces.keypoints)
         for head in range(heads)
     ]
-    layer.set_weights([kernel, keypoints.to_unit(np.stack(means)).reshape(-1)])
-    lend_answers(model, faces)
+    layer.set_weights([kernel, keypoints.to_unit(np.stack(means)[:, points]).reshape(-1)])
+    lend_answers(net, faces, points)
 
 
-def lend_answers(model: Any, faces: Faces) -> None:
+def lend_answers(net: Any, faces: Faces, points: tuple[int, ...] = ALL) -> None:
     """Where a population hardly labels a keypoint, let its head answer as the other head does.
 
     Such an output gets no gradient and would stay at the mean for ever: whoever asks the sparse head for an
     eyebrow gets the full head's.
     """
-    layer = model.get_layer("keypoints")
+    layer = net.get_layer("keypoints")
     kernel, bias = layer.get_weights()
-    heads = len(bias) // (keypoints.COUNT * 2)
+    heads = len(bias) // (len(points) * 2)
     if heads == 1:
         return
-    labelled = are_labelled(faces.keypoints)
-    shares = np.stack([labelled[faces.population == head].sum(axis=0) for head in range(heads)])
-    shares = shares / np.maximum(np.bincount(faces.population, minlength=heads), 1)[:, None]
+    shares = labelled_shares(faces)[:, points]
     lender = np.where(shares < HARDLY, shares.argmax(axis=0), np.arange(heads)[:, None])
-    columns = np.arange(len(bias)).reshape(heads, keypoints.COUNT, 2)
-    source = columns[lender, np.arange(keypoints.COUNT)].reshape(-1)
+    columns = np.arange(len(bias)).reshape(heads, len(points), 2)
+    source = columns[lender, np.arange(len(points))].reshape(-1)
     layer.set_weights([kernel[:, source], bias[source]])
+
+
+def lent_keypoints(faces: Faces) -> list[int]:
+    """The keypoints that the sparse population hardly labels, so that the full one's net answers them for it."""
+    return np.flatnonzero(labelled_shares(faces)[keypoints.SPARSE] < HARDLY).tolist()
+
+
+def labelled_shares(faces: Faces) -> NDArray[np.float64]:
+    """In what share of its population's rows each keypoint is labelled: ``[2, 15]``."""
+    labelled, populations = are_labelled(faces.keypoints), len(keypoints.POPULATIONS)
+    counts = np.stack([labelled[faces.population == number].sum(axis=0) for number in range(populations)])
+    rows = np.bincount(faces.population, minlength=populations)
+    shares: NDArray[np.float64] = counts / np.maximum(rows, 1)[:, None]
+    return shares
 
 
 def lower_rate_on_plateau(optimizer: Any, plateau: Plateau, history: list[Epoch]) -> None:

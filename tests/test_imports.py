@@ -16,7 +16,8 @@ PACKAGE = Path(fkpsearch.__file__).parent
 
 ROWS = (
     "errors keypoints plain part",
-    "augment models.family models.baseline models.cnn models recipe settings",
+    "augment models.blocks models.family models.baseline models.lenet5 models.alexnet models.vgg models.cnn",
+    "models.resnet models.pretrained models.backbone models recipe settings",
     "nodes grammar space",
     "source kaggle data picture survey portrait painting demo",
     "answer pipeline train",

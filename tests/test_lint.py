@@ -12,7 +12,7 @@ from test_models import plain_cnn_parameters
 from fkpsearch.errors import SpaceError
 from fkpsearch.lint import check_space, common_split, most_epochs, probes
 from fkpsearch.models import Cnn
-from fkpsearch.models.cnn import DenseHead
+from fkpsearch.models.blocks import DenseHead
 from fkpsearch.settings import settings_of
 from fkpsearch.sizes import sizes
 from fkpsearch.space import Given, load_space, parse_space

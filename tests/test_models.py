@@ -7,8 +7,7 @@ from fkpsearch.cost import cost_of
 from fkpsearch.errors import SettingsError
 from fkpsearch.keypoints import mean_keypoints, to_unit
 from fkpsearch.models import Baseline, Cnn
-from fkpsearch.models.cnn import DenseHead
-from fkpsearch.models.family import LeakyRelu
+from fkpsearch.models.blocks import DenseHead, LeakyRelu
 from fkpsearch.part import part_of
 
 

@@ -6,10 +6,15 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fkpsearch.models.alexnet import AlexNet
+from fkpsearch.models.backbone import Backbone
 from fkpsearch.models.baseline import Baseline
 from fkpsearch.models.cnn import Cnn
 from fkpsearch.models.family import Family
+from fkpsearch.models.lenet5 import LeNet5
+from fkpsearch.models.resnet import ResNet
+from fkpsearch.models.vgg import Vgg
 
-Model = Annotated[Baseline | Cnn, Field(discriminator="kind")]
+Model = Annotated[AlexNet | Backbone | Baseline | Cnn | LeNet5 | ResNet | Vgg, Field(discriminator="kind")]
 
-__all__ = ["Baseline", "Cnn", "Family", "Model"]
+__all__ = ["AlexNet", "Backbone", "Baseline", "Cnn", "Family", "LeNet5", "Model", "ResNet", "Vgg"]

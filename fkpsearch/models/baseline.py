@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fkpsearch.models.family import Family, Tensor
+from fkpsearch.models.blocks import Tensor
+from fkpsearch.models.family import Family
 
 
 class Baseline(Family):

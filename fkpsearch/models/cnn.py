@@ -10,22 +10,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fkpsearch.models.family import Activation, Family, Relu, Tensor, activate
-from fkpsearch.part import Part
+from fkpsearch.models.blocks import Activation, DenseHead, Relu, Tensor, activate, convolve, normalise
+from fkpsearch.models.family import Family
 
 WIDEST = 512
-
-MOMENTUM = 0.9
-"""Of BatchNorm's moving statistics. Keras' 0.99 needs 500 steps to forget its start: after 300 steps
-on faces96 the same net answers 3.2 px off in place of 2.4 (docs/LOG.md)."""
-
-
-class DenseHead(Part):
-    """The hidden dense layer between the last block and the keypoints."""
-
-    width: int = Field(512, ge=1, le=4096, description="units")
-    activation: Activation = Relu()
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of units silenced in training")
 
 
 class Cnn(Family):
@@ -57,21 +45,12 @@ class Cnn(Family):
         x = pictures if self.input_size == 96 else layers.AveragePooling2D(2)(pictures)
         for width in self.widths:
             if self.doubled:
-                x = self._normalise_and_activate(self._convolve(x, width))
+                x = self._normalise_and_activate(convolve(x, width, bias=not self.batch_norm))
             # Pooling before the normalisation costs a quarter of it and, as the activations rise
             # monotonically, changes nothing else: 780 -> 455 img/s the other way round (docs/LOG.md).
-            x = self._normalise_and_activate(layers.MaxPooling2D(2)(self._convolve(x, width)))
-        x = layers.Flatten()(x)
-        x = activate(self.dense.activation, layers.Dense(self.dense.width)(x))
-        return layers.Dropout(self.dense.dropout)(x) if self.dense.dropout else x
-
-    def _convolve(self, x: Tensor, width: int) -> Tensor:
-        from keras import layers
-
-        # a bias before BatchNorm would be subtracted again
-        return layers.Conv2D(width, 3, padding="same", use_bias=not self.batch_norm)(x)
+            x = layers.MaxPooling2D(2)(convolve(x, width, bias=not self.batch_norm))
+            x = self._normalise_and_activate(x)
+        return self.dense(x)
 
     def _normalise_and_activate(self, x: Tensor) -> Tensor:
-        from keras import layers
-
-        return activate(self.activation, layers.BatchNormalization(momentum=MOMENTUM)(x) if self.batch_norm else x)
+        return activate(self.activation, normalise(x) if self.batch_norm else x)

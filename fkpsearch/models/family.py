@@ -3,55 +3,46 @@
 A family is a frozen set of fields and a ``forward``; the stem (pixels to [-1, 1]) and the head
 (features to keypoints in pixels) around it are the same for all, so that a saved model takes
 pictures as they are and answers in pixels.
+
+A model is one net, or a team of specialists: nets of the same family, each for some of the keypoints or
+one of the labelling populations, that are trained in turn and answer as one.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fkpsearch import keypoints
+from fkpsearch.models.blocks import Tensor
 from fkpsearch.part import Part
 
-Tensor = Any
-"""A Keras tensor; Keras has no types of its own to check against."""
+ALL = tuple(range(keypoints.COUNT))
+
+EVERYWHERE = tuple(keypoints.NAMES.index(name) for name in keypoints.LABELLED_NEARLY_EVERYWHERE)
 
 
-class Linear(Part):
-    """No activation."""
+@dataclass(frozen=True)
+class Member:
+    """One net of a model: what it answers and whose pictures it learns from."""
 
-    kind: Literal["linear"] = "linear"
-
-
-class Relu(Part):
-    """max(x, 0)."""
-
-    kind: Literal["relu"] = "relu"
-
-
-class LeakyRelu(Part):
-    """x above zero, alpha x below; alpha exists only here."""
-
-    kind: Literal["leaky_relu"] = "leaky_relu"
-    alpha: float = Field(0.1, ge=0, le=1, description="slope below zero")
+    name: str
+    points: tuple[int, ...] = ALL
+    """Keypoints it answers, as indices"""
+    population: int | None = None
+    """Whose pictures it learns from; None = all that have a label for it"""
 
 
-Activation = Annotated[Linear | Relu | LeakyRelu, Field(discriminator="kind")]
-
-
-def activate(activation: Linear | Relu | LeakyRelu, x: Tensor) -> Tensor:
-    """The activation as a Keras layer applied to ``x``."""
-    from keras import layers
-
-    match activation:
-        case Linear():
-            return x
-        case Relu():
-            return layers.ReLU()(x)
-        case LeakyRelu(alpha=alpha):
-            return layers.LeakyReLU(negative_slope=alpha)(x)
+TEAMS = {
+    "none": (Member("net"),),
+    "keypoints": (Member("D1", EVERYWHERE), Member("D2", tuple(k for k in ALL if k not in EVERYWHERE))),
+    "population": (Member("full", population=keypoints.FULL), Member("sparse", population=keypoints.SPARSE)),
+}
+"""Who is in a team. D1 (8 outputs) and D2 (22 outputs) are the 2020 deck's."""
 
 
 class Family(Part):
@@ -60,33 +51,80 @@ class Family(Part):
     heads: Literal["one", "population"] = Field(
         "one", description="one answer for all, or one per labelling population on a shared trunk"
     )
+    specialists: Literal["none", "keypoints", "population"] = Field(
+        "none", description="one net, the deck's D1 and D2 (4 and 11 keypoints), or a net for each labelling population"
+    )
+
+    @model_validator(mode="after")
+    def _one_division_by_population(self) -> Family:
+        if self.specialists == "population" and self.heads == "population":
+            raise ValueError("heads must be one where the specialists are one for each population")
+        return self
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The nets of the model, in the order they are trained."""
+        return TEAMS[self.specialists]
 
     @property
     def answers(self) -> int:
-        """How many heads the model has: 1, or one for each population."""
-        return len(keypoints.POPULATIONS) if self.heads == "population" else 1
+        """How many answers a picture gets: 1, or one for each population."""
+        return len(keypoints.POPULATIONS) if "population" in (self.heads, self.specialists) else 1
 
     @abstractmethod
     def forward(self, pictures: Tensor) -> Tensor:
         """Features of float pictures ``[b, 96, 96, 1]`` in [-1, 1]; any shape ``[b, ...]``."""
 
-    def build(self) -> Any:
-        """A ``keras.Model``: gray pictures ``[b, 96, 96, 1]`` in 0..255 -> float32 ``[b, heads, 15, 2]`` in pixels.
+    def bare(self) -> Family:
+        """The same network without weights that would have to be read or downloaded."""
+        return self
 
-        Head 0 speaks the fully labelled convention, head 1 (where there is one) the sparse one.
+    def slow(self, net: Any) -> tuple[list[Any], float]:
+        """The variables of a built net that learn at a share of the learning rate, and the share."""
+        return [], 1.0
+
+    def build(self, lent: Collection[int] = ()) -> Any:
+        """A ``keras.Model``: gray pictures ``[b, 96, 96, 1]`` in 0..255 -> float32 ``[b, answers, 15, 2]`` in pixels.
+
+        Answer 0 speaks the fully labelled convention, answer 1 (where there is one) the sparse one. In a team of
+        one net for each population the full one also answers the ``lent`` keypoints of the sparse convention.
         """
+        import keras
+        from keras import layers, ops
+
+        if self.specialists == "none":
+            return self._net(self.members[0])
+        pictures = keras.Input((keypoints.SIZE, keypoints.SIZE, 1), name="pictures")
+        answers = [self._net(member)(pictures) for member in self.members]
+        if self.specialists == "keypoints":
+            order = [point for member in self.members for point in member.points]
+            x = ops.take(ops.concatenate(answers, axis=2), [order.index(point) for point in ALL], axis=2)
+        else:
+            sparse = [point if point in lent else keypoints.COUNT + point for point in ALL]
+            x = ops.take(ops.concatenate(answers, axis=2), [*ALL, *sparse], axis=2)
+            x = layers.Reshape((self.answers, keypoints.COUNT, 2), dtype="float32", name="heads")(x)
+        return keras.Model(pictures, x, name=str(getattr(self, "kind", "model")))
+
+    def nets(self, model: Any) -> tuple[Any, ...]:
+        """The members' nets in a built model, each from pictures to ``[b, heads, points, 2]`` in pixels."""
+        return (model,) if self.specialists == "none" else tuple(model.get_layer(one.name) for one in self.members)
+
+    def _net(self, member: Member) -> Any:
+        """One member's net."""
         import keras
         from keras import layers
 
+        heads = len(keypoints.POPULATIONS) if self.heads == "population" else 1
         pictures = keras.Input((keypoints.SIZE, keypoints.SIZE, 1), name="pictures")
         x = layers.Rescaling(1 / 127.5, offset=-1, name="to_unit_range")(pictures)
         x = layers.Flatten(name="features")(self.forward(x))
         # float32 from here on: bfloat16 has steps of half a pixel at 96
         # Zero weights: training starts at the mean keypoints (its bias, see train.py), where random
         # answers 15 px off would first kill the ReLUs before it (docs/LOG.md).
-        x = layers.Dense(
-            self.answers * keypoints.COUNT * 2, kernel_initializer="zeros", dtype="float32", name="keypoints"
-        )(x)
-        x = layers.Reshape((self.answers, keypoints.COUNT, 2), dtype="float32", name="heads")(x)
+        x = layers.Dense(heads * len(member.points) * 2, kernel_initializer="zeros", dtype="float32", name="keypoints")(
+            x
+        )
+        x = layers.Reshape((heads, len(member.points), 2), dtype="float32", name="heads")(x)
         x = layers.Rescaling(keypoints.HALF, offset=keypoints.CENTRE, dtype="float32", name="pixels")(x)
-        return keras.Model(pictures, x, name=str(getattr(self, "kind", "model")))
+        name = member.name if self.specialists != "none" else str(getattr(self, "kind", "model"))
+        return keras.Model(pictures, x, name=name)
