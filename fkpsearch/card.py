@@ -94,7 +94,7 @@ answers = model.predict(pictures)             # float32 [n, {heads}, 15, 2]: (x,
 keypoints = answers[:, 0]                     # [n, 15, 2], the convention of the fully labelled pictures
 ```
 {two}
-The 15 keypoints in order: {names}.
+{outside}The 15 keypoints in order: {names}.
 
 ## Files
 
@@ -111,6 +111,12 @@ _TWO = """
 `answers[:, 1]` speaks the convention of the sparsely labelled pictures (nose tip and bottom lip differ).
 """
 
+_OUTSIDE = """
+The features come from the TensorFlow SavedModel `{saved_model}`, which is not in the file: it has to lie where it lay
+in training, and Keras loads the model with `safe_mode=False` only.
+
+"""
+
 _SUBMISSION = """\
 - `submission.csv`: for Kaggle, each picture answered by the head of its population.
 """
@@ -119,6 +125,7 @@ _SUBMISSION = """\
 def write_readme(made: Made, path: Path) -> None:
     """How the model was made, what it is worth, how to load it."""
     heads = made.settings.model.answers
+    saved_model = getattr(made.settings.model, "saved_model", None)
     text = _README.format(
         version=__version__,
         command=made.command or "fkpsearch export",
@@ -127,6 +134,7 @@ def write_readme(made: Made, path: Path) -> None:
         looks=_LOOKS.format(looks=made.looks) if made.looks > 1 else "",
         heads=heads,
         two=_TWO if heads > 1 else "",
+        outside=_OUTSIDE.format(saved_model=saved_model) if saved_model else "",
         names=", ".join(NAMES),
         submission=_SUBMISSION if made.submission else "",
     )

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from fkpsearch.errors import FkpError
+from fkpsearch.errors import FkpError, InputError, Problem
 
 Message = dict[str, Any]
 
@@ -29,6 +29,11 @@ ENVIRONMENT = {
 
 class ChildDied(FkpError):
     """The process ended in the middle of its work; the text says how."""
+
+
+def refusal(message: Message) -> InputError:
+    """What a child that ``refused`` to train says has to be mended."""
+    return InputError(*(Problem(*line.split(": ", 1)) for line in message["lines"]))
 
 
 class Child:

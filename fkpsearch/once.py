@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fkpsearch.child import Child, Message
+from fkpsearch.child import Child, Message, refusal
 from fkpsearch.data import Data
 from fkpsearch.errors import Problem, SettingsError, TrialError
 from fkpsearch.run_folder import forget
@@ -27,7 +27,7 @@ def train_once(
     """Train and leave settings, history, validation answers and model in ``folder`` (it exists).
 
     The same process a study's trial gets, so the same settings give the same value. Raises TrialError when
-    the training diverged or failed, ChildDied when its process died.
+    the training diverged or failed, ChildDied when its process died, InputError when the user has to mend something.
     """
     forget(folder)
     write_settings(settings, folder / "settings.yaml")
@@ -45,6 +45,9 @@ def train_once(
                     child.send("keep")
                 case "saved":
                     return
+                case "refused":
+                    assert message
+                    raise refusal(message)
                 case "failed" | "diverged":
                     assert message
                     raise TrialError(message["why"])

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fkpsearch.child import Child, ChildDied, Message
+from fkpsearch.child import Child, ChildDied, Message, refusal
 from fkpsearch.data import Data, split
 from fkpsearch.errors import DataError, FkpError, Problem, SettingsError, StudyError
 from fkpsearch.events import EpochDone, Event, SearchBegan, TrialFinished, TrialStarted
@@ -250,7 +250,7 @@ class _Supervisor:
         return False
 
     def listen(self, child: Child, trial: Trial, epochs: int) -> _End | None:
-        """Answer the child's messages until the last; None when it is time to stop. Raises ChildDied.
+        """Answer the child's messages until the last; None when it is time to stop. Raises ChildDied, InputError.
 
         ``epochs`` is how long the training may last.
         """
@@ -280,6 +280,9 @@ class _Supervisor:
                 case "failed":
                     assert message
                     return _End("FAIL", reason=message["why"])
+                case "refused":
+                    assert message
+                    raise refusal(message)
         return None
 
     def epoch(self, child: Child, trial: Trial, message: Message, known: int, *, last: bool) -> _End | None:

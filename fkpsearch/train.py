@@ -129,9 +129,7 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
         if settings.training.patience and epochs_since_best(history) >= settings.training.patience:
             break
     model.set_weights(best_weights)
-    # the same layers without optimiser and loss, which whoever loads the file could not resolve
-    answering = keras.Model(model.inputs, model.outputs, name=model.name)
-    return Outcome(answering, tuple(history), parts.validation, best_predictions, time.perf_counter() - started)
+    return Outcome(model, tuple(history), parts.validation, best_predictions, time.perf_counter() - started)
 
 
 def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
@@ -148,8 +146,11 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         start_at_the_mean(net, faces, member.points)
         steps = steps_an_epoch(faces, settings.training.batch_size)
         optimizer = build_optimizer(settings.training, steps, *family.slow(net))
-        net.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
-        learners.append(Learner(net, member.points, faces, steps))
+        # compiled beside it: whoever loads the model's file could not resolve optimiser and loss
+        learner = keras.Model(net.inputs, net.outputs, name=net.name)
+        learner.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
+        learners.append(Learner(learner, member.points, faces, steps))
+    model.jit_compile = gpu_is_there()
     return model, learners
 
 

@@ -14,7 +14,8 @@ waits for its answer, so what is pruned does not depend on the speed of the data
                                           {"do": "keep"} or {"do": "drop"}
     {"is": "saved"}
 
-The end may also be ``stopped``, ``diverged`` or ``failed``, the last two with the reason in ``why``.
+The end may also be ``stopped``, ``diverged`` or ``failed``, the last two with the reason in ``why``, or ``refused``
+with ``lines`` that say what the user has to mend before anything can train.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from fkpsearch.errors import InputError
 
 
 class _Line:
@@ -66,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     line = _Line()
     try:
         _serve(line, data)
+    except InputError as why:  # such as weights that are not there: more trials would not mend it
+        line.say("refused", lines=[str(problem) for problem in why.problems])
     except Exception as why:
         traceback.print_exc()
         line.say("failed", why=f"{type(why).__name__}: {why}")

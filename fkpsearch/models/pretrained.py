@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,26 +21,32 @@ ENDPOINT = "serving_default"
 
 def download(make: Callable[[], Any]) -> Any:
     """What ``make`` builds with Keras' ImageNet weights, which Keras downloads once. Raises SettingsError."""
-    import keras
-
     try:
         return make()
     except Exception as why:  # Keras raises a bare Exception where there is no network
         failed = re.search(r"URL fetch failure on (\S+?):? ", str(why))
         if not failed and not isinstance(why, OSError):
             raise
-        folder = Path(keras.config.keras_home()) / "models"
+        folder = _keras_home() / "models"
         name = failed.group(1).rstrip(":").rsplit("/", 1)[-1] if failed else "the weights file that Keras names"
         rule = f"{name} cannot be downloaded: {_first_line(why)}"
         advice = f"put that file into {folder}, or write `weights: null` or the path of a weights file"
         raise SettingsError(Problem("model.backbone.weights", rule, advice=advice)) from why
 
 
+def _keras_home() -> Path:
+    """Where `keras.utils.get_file` keeps what it downloads."""
+    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    return home if os.access(home, os.W_OK) else Path(tempfile.gettempdir()) / ".keras"
+
+
 def load(network: Any, path: Path) -> None:
     """Load a weights file into a network. Raises SettingsError where it is another network's, or damaged."""
     try:
-        network.load_weights(path)
-    except (ValueError, OSError, KeyError) as why:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Keras only warns of layers the file has nothing for
+            network.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as why:
         rule = f"does not hold the weights of this network: {_first_line(why)}"
         raise SettingsError(Problem("model.backbone.weights", rule, str(path))) from why
 
@@ -78,7 +87,7 @@ def _expected_size(layer: Any) -> tuple[int | None, int | None]:
 def _folder_of(source: str) -> Path:
     """The folder of a SavedModel, downloaded from Kaggle where it is a handle. Raises SettingsError."""
     if (Path(source) / "saved_model.pb").is_file():
-        return Path(source)
+        return Path(source).resolve()
     place = "model.backbone.saved_model"
     if not HANDLE.fullmatch(source):
         raise SettingsError(Problem(place, "must be a folder with a saved_model.pb or a Kaggle handle", source))

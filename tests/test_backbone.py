@@ -1,0 +1,280 @@
+"""Backbones: the deck's counts, freezing to a depth, preprocessing, weights from where they come from."""
+
+from __future__ import annotations
+
+import http.server
+import math
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fkpsearch.cost import cost_of
+from fkpsearch.errors import SettingsError
+from fkpsearch.models import Backbone
+from fkpsearch.models.backbone import NETWORKS
+from fkpsearch.part import part_of
+from fkpsearch.recipe import AdamW, Constant, Training, build_optimizer
+from fkpsearch.train import masked_squared_error
+
+SMALL = "mobilenet_v2_035"
+
+
+def sizes(variables: list[Any]) -> int:
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+def network_of(model: Any) -> Any:
+    import keras
+
+    return next(layer for layer in model.layers if isinstance(layer, keras.Model))
+
+
+@pytest.mark.parametrize(
+    ("network", "parameters", "trainable"),
+    [("mobilenet_v2_050", 744_654, 38_430), ("resnet_50_v2", 23_626_270, 61_470)],
+)
+def test_the_decks_frozen_backbones_have_its_parameters(network: str, parameters: int, trainable: int) -> None:
+    cost = cost_of(Backbone(network=network))
+    assert (cost.parameters, cost.trainable) == (parameters, trainable)
+
+
+@pytest.mark.parametrize("frozen", [0.0, 0.5, 1.0])
+def test_the_frozen_fraction_is_of_the_layers_from_the_input(frozen: float) -> None:
+    import keras
+
+    alone = keras.applications.MobileNetV2(alpha=0.35, include_top=False, weights=None, input_shape=(96, 96, 3))
+    learning = alone.layers[round(frozen * len(alone.layers)) :]
+    counted = sum(sizes(layer.trainable_weights) for layer in learning) + 1280 * 30 + 30
+    assert cost_of(Backbone(network=SMALL, frozen=frozen)).trainable == counted
+
+
+def test_training_moves_exactly_the_unfrozen_weights_and_frozen_statistics_stay() -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = Backbone(network=SMALL, weights=None, frozen=0.5).build()
+    network = network_of(model)
+    fixed = round(0.5 * len(network.layers))
+    rng = np.random.default_rng(0)
+    kernel, bias = model.get_layer("keypoints").get_weights()  # zero at first, which sends no gradient back
+    model.get_layer("keypoints").set_weights([rng.normal(0, 0.1, kernel.shape), bias])
+    before = [[weight.copy() for weight in layer.get_weights()] for layer in network.layers]
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    model.fit(rng.uniform(0, 255, (8, 96, 96, 1)), rng.uniform(0, 96, (8, 1, 15, 2)), epochs=2, verbose=0)
+    for place, layer in enumerate(network.layers):
+        for old, new in zip(before[place], layer.get_weights(), strict=True):
+            assert np.array_equal(old, new) == (place < fixed), layer.name
+    assert any(before[:fixed])
+    assert any(before[fixed:])
+
+
+def test_the_unfrozen_part_learns_at_its_share_of_the_rate() -> None:
+    import keras
+
+    x = keras.Input((3,))
+    slow, fast = keras.layers.Dense(4, use_bias=False), keras.layers.Dense(4, use_bias=False)
+    model = keras.Model(x, fast(slow(x)))
+    started = [layer.get_weights()[0] for layer in (slow, fast)]
+    training = Training(optimizer=AdamW(learning_rate=0.01, weight_decay=0.5), schedule=Constant())
+    model.compile(optimizer=build_optimizer(training, 1, slow.trainable_variables, 0.25), loss="mse")
+    model.train_on_batch(np.ones((2, 3), np.float32), np.full((2, 4), 9, np.float32))
+    # Adam's first step is the learning rate against the sign of the gradient; the decay comes before it
+    for layer, start, rate in ((slow, started[0], 0.0025), (fast, started[1], 0.01)):
+        step = layer.get_weights()[0] - start * (1 - 0.5 * rate)
+        np.testing.assert_allclose(np.abs(step), rate, rtol=1e-2)
+
+
+def test_a_backbone_trains_with_the_slower_part_under_our_loss() -> None:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    backbone = Backbone(network=SMALL, weights=None, frozen=0.3, rate=0.01)
+    model = backbone.build()
+    variables, share = backbone.slow(model)
+    assert share == 0.01
+    assert sizes(variables) == sizes(model.trainable_variables) - (1280 * 30 + 30)
+    model.compile(optimizer=build_optimizer(Training(), 2, variables, share), loss=masked_squared_error)
+    targets = np.concatenate([np.full((4, 1, 15, 2), 40.0), np.ones((4, 1, 15, 1))], axis=-1)
+    assert math.isfinite(model.train_on_batch(np.zeros((4, 96, 96, 1), np.uint8), targets))
+
+
+PREPROCESSING = {
+    "mobilenet_v2_035": "mobilenet_v2",
+    "resnet_50_v2": "resnet_v2",
+    "inception_v3": "inception_v3",
+    "densenet_121": "densenet",
+    "mobilenet_v3_small": "mobilenet_v3",
+    "efficientnet_v2_b0": "efficientnet_v2",
+    "convnext_tiny": "convnext",
+}
+
+
+@pytest.mark.parametrize("network", PREPROCESSING)
+def test_each_network_is_given_what_its_own_preprocessing_makes(network: str) -> None:
+    import keras
+
+    model = Backbone(network=network, weights=None).build()
+    given = keras.Model(model.inputs, network_of(model)._inbound_nodes[-1].input_tensors)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 1)).astype(np.uint8)
+    colour = np.repeat(pictures, 3, axis=-1).astype(np.float32)
+    preprocess = getattr(keras.applications, PREPROCESSING[network]).preprocess_input
+    answers = given.predict_on_batch(pictures)
+    np.testing.assert_allclose(answers[0] if isinstance(answers, list) else answers, preprocess(colour), atol=1e-4)
+
+
+def test_every_line_of_the_table_is_a_network_of_keras_that_takes_96_pixels() -> None:
+    import keras
+
+    for network in NETWORKS.values():
+        assert callable(getattr(keras.applications, network.function))
+    # the largest of them, built; the others are built by the tests around
+    assert cost_of(Backbone(network="inception_resnet_v2", pooling="flatten")).parameters > 54e6
+
+
+def test_random_weights_become_the_files(tmp_path: Path) -> None:
+    made = Backbone(network=SMALL, weights=None).build()
+    path = tmp_path / "stand-in.weights.h5"
+    network_of(made).save_weights(path)
+    loaded = Backbone(network=SMALL, weights=str(path)).build()
+    for one, other in zip(network_of(made).get_weights(), network_of(loaded).get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_networks_weights_are_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "other.weights.h5"
+    network_of(Backbone(network="mobilenet_v3_small", weights=None).build()).save_weights(path)
+    with pytest.raises(SettingsError, match=r"model.backbone.weights: does not hold the weights of this network"):
+        Backbone(network=SMALL, weights=str(path)).build()
+
+
+def test_a_weights_file_that_is_not_there_is_one_clear_line() -> None:
+    with pytest.raises(SettingsError, match=r"must be imagenet, null or the path of a weights file \(got nowhere.h5\)"):
+        Backbone(network=SMALL, weights="nowhere.h5").build()
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and the address of a local server of it."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from keras.src.backend import config
+
+    home = tmp_path / "keras"
+    home.mkdir()
+    monkeypatch.setenv("KERAS_HOME", str(home))  # which Keras reads when it is imported, so
+    monkeypatch.setattr(config, "_KERAS_DIR", str(home))
+    return home
+
+
+WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
+
+
+def test_imagenet_weights_are_downloaded_once(
+    served: tuple[Path, str], keras_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import h5py
+    from keras.src.applications import mobilenet_v2
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    folder, address = served
+    monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", address)
+    made = network_of(Backbone(network=SMALL, weights=None).build())
+    with h5py.File(folder / WEIGHTS, "w") as file:  # the format of Keras' own files
+        save_weights_to_hdf5_group(file, made)
+    first = network_of(Backbone(network=SMALL).build())
+    (folder / WEIGHTS).unlink()
+    second = network_of(Backbone(network=SMALL).build())
+    for network in (first, second):
+        for one, other in zip(made.get_weights(), network.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert (keras_home / "models" / WEIGHTS).is_file()
+
+
+def test_without_a_network_one_line_names_the_file_and_where_to_put_it(
+    keras_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras.src.applications import mobilenet_v2
+
+    monkeypatch.setattr(mobilenet_v2, "BASE_WEIGHT_PATH", "http://127.0.0.1:9/")
+    with pytest.raises(SettingsError) as caught:
+        Backbone(network=SMALL).build()
+    line = str(caught.value)
+    assert line.startswith(f"model.backbone.weights: {WEIGHTS} cannot be downloaded: ")
+    assert f"put that file into {keras_home / 'models'}, or write `weights: null`" in line
+    assert "\n" not in line
+
+
+def save_features(folder: Path, *, side: int | None, features: int = 1024) -> None:
+    """A stand-in for TensorFlow Hub's feature vectors: pictures [b, side, side, 3] in 0..1 -> [b, features]."""
+    import tensorflow as tf
+
+    class Features(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel = tf.Variable(np.random.default_rng(0).normal(0, 1, (3, features)), dtype=tf.float32)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, side, side, 3], tf.float32)])
+        def __call__(self, inputs: Any) -> dict[str, Any]:
+            return {"default": tf.reduce_mean(inputs, axis=[1, 2]) @ self.kernel}
+
+    module = Features()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.__call__})
+
+
+@pytest.mark.parametrize("side", [None, 96, 224])
+def test_a_saved_model_makes_features_and_is_not_trained(tmp_path: Path, side: int | None) -> None:
+    save_features(tmp_path / "hub", side=side)
+    backbone = Backbone(saved_model=str(tmp_path / "hub"))
+    cost = cost_of(backbone)
+    assert cost.trainable == 30_750  # the deck's Inception V2: 1,024 features to 30 numbers
+    assert cost.parameters == 30_750 + 3 * 1024
+    model = backbone.build()
+    rng = np.random.default_rng(3)
+    kernel = rng.normal(0, 0.01, (1024, 30)).astype(np.float32)
+    model.get_layer("keypoints").set_weights([kernel, np.zeros(30, np.float32)])
+    pictures = rng.integers(0, 256, (2, 96, 96, 1)).astype(np.uint8)
+    mean = np.repeat(pictures.mean(axis=(1, 2)) / 255, 3, axis=-1)
+    wanted = mean @ np.random.default_rng(0).normal(0, 1, (3, 1024)) @ kernel * 48 + 47.5
+    np.testing.assert_allclose(model.predict_on_batch(pictures).reshape(2, 30), wanted, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("tree", "line"),
+    [
+        ({}, "needs either a network or a saved_model"),
+        ({"network": SMALL, "saved_model": "x"}, "needs either a network or a saved_model"),
+        ({"network": "mobilenet_v2_05"}, r"network: is not known \(got mobilenet_v2_05\); did you mean mobilenet_v2_0"),
+        ({"saved_model": "x", "frozen": 0.5}, "frozen must be 1 with a saved_model"),
+        ({"network": SMALL, "frozen": 1.5}, r"frozen: must be at most 1 \(got 1.5\)"),
+    ],
+)
+def test_what_makes_no_backbone_is_one_clear_line(tree: dict[str, Any], line: str) -> None:
+    with pytest.raises(SettingsError, match=line):
+        part_of(Backbone, {"kind": "backbone", **tree}, "x", SettingsError)
+
+
+def test_a_saved_model_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"must be a folder with a saved_model.pb or a Kaggle handle \(got nowhere"):
+        Backbone(saved_model="nowhere").build()
+    (tmp_path / "saved_model.pb").write_bytes(b"not one")
+    with pytest.raises(SettingsError, match="is no SavedModel that makes features of pictures"):
+        Backbone(saved_model=str(tmp_path)).build()
