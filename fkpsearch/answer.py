@@ -19,10 +19,11 @@ BATCH = 256
 def predict_heads(model: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """All heads' answers in pixels: uint8 ``[n, 96, 96]`` -> float32 ``[n, heads, 15, 2]``."""
     answers = [np.empty((0, *model.output_shape[1:]), np.float32)]
+    size = min(BATCH, len(images))
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]
         # one shape for every batch, so that nothing is compiled twice
-        padded = np.zeros((BATCH, *images.shape[1:], 1), np.uint8)
+        padded = np.zeros((size, *images.shape[1:], 1), np.uint8)
         padded[: len(batch), ..., 0] = batch
         answers.append(np.asarray(model.predict_on_batch(padded), np.float32)[: len(batch)])
     return np.concatenate(answers)

@@ -17,6 +17,7 @@ from fkpsearch.screen import console, hushed, progress, spinner, watching
 
 if TYPE_CHECKING:
     from fkpsearch.data import Data
+    from fkpsearch.space import Space
 
 app = typer.Typer(help="Searches for the best facial-keypoint model your hardware can find.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at the data, or make some.", no_args_is_help=True)
@@ -91,26 +92,26 @@ def space_check(space: Annotated[Path, typer.Argument(metavar="SPACE.yaml")]) ->
 
 @app.command()
 def run(
-    space: Annotated[Path, typer.Argument(metavar="SPACE.yaml")],
-    trials: Annotated[int, typer.Option(help="How many finished trials the study shall have, earlier runs included.")],
+    spaces: Annotated[list[Path], typer.Argument(metavar="SPACE.yaml...", help="Several files: one trial each.")],
+    trials: Annotated[
+        int | None, typer.Option(help="How many finished trials the study shall have, earlier runs included.")
+    ] = None,
     data: DataFolder = "data",
     name: Annotated[str | None, typer.Option(help="The study's name; the space's file name by default.")] = None,
     studies: StudiesFolder = STUDIES,
     seed: Annotated[int | None, typer.Option(help="Of sampler and trainings; 0 for a new study.", min=0)] = None,
     timeout: Annotated[str | None, typer.Option(help="Stop after this long: 90s, 30m, 2h.")] = None,
 ) -> None:
-    """Search a space: train trials until the study has as many as asked. Run it again to go on."""
+    """Search a space: train trials until the study has as many as asked. Run it again to go on.
+
+    Several settings files make one study, one trial a file, for a table of them.
+    """
     from fkpsearch.ledger import named_folder
-    from fkpsearch.lint import check_space
-    from fkpsearch.space import load_space
     from fkpsearch.study import Interrupted, search
 
-    if trials < 1:
-        raise InputError(Problem("--trials", "must be at least 1", trials))
     seconds = seconds_of(timeout) if timeout else float("inf")
-    loaded = load_space(space)
-    check_space(loaded)
-    folder = named_folder(name or space.stem, studies)
+    loaded, trials = space_of(spaces, trials)
+    folder = named_folder(name or (spaces[0].parent if loaded.presets else spaces[0]).stem, studies)
     faces = open_data(data)
     try:
         with watching(folder.name, trials, seconds) as watch:
@@ -118,6 +119,11 @@ def run(
     except Interrupted:
         typer.echo(f"stopped; a running trial was put back, nothing is lost: `{this_command()}` goes on")
         raise typer.Exit(130) from None
+    if loaded.presets:
+        from fkpsearch.status import status_of
+        from fkpsearch.tables import status_view
+
+        console().print(status_view(status_of(ledger, active=False)))
     best = ledger.best()
     done = len(ledger.finished())
     typer.echo(f"{done} of {trials} trials finished" + ("" if done >= trials else f": `{this_command()}` goes on"))
@@ -218,6 +224,25 @@ def open_data(folder: str) -> Data:
         with progress("drawing demo faces") as tick:
             make_demo(made, on_progress=tick)
     return load_data(made)
+
+
+def space_of(files: list[Path], trials: int | None) -> tuple[Space, int]:
+    """The checked space of one file, or of several settings files, and how many trials it shall have."""
+    from fkpsearch.lint import check_space, presets_of
+    from fkpsearch.space import load_space
+
+    if len(files) > 1:
+        loaded = presets_of(files)
+        if trials is not None and not 1 <= trials <= len(files):
+            raise InputError(Problem("--trials", f"must be 1 to {len(files)}, one a file", trials))
+        return loaded, trials or len(files)
+    if trials is None:
+        raise InputError(Problem("--trials", "is missing", advice="say how many trials the study shall have"))
+    if trials < 1:
+        raise InputError(Problem("--trials", "must be at least 1", trials))
+    loaded = load_space(files[0])
+    check_space(loaded)
+    return loaded, trials
 
 
 def seconds_of(text: str) -> float:

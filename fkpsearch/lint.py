@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 from fkpsearch.errors import Problem, SettingsError, SpaceError
 from fkpsearch.recipe import Training
 from fkpsearch.settings import SplitSettings, settings_of
-from fkpsearch.space import Choice, Float, Given, Int, Space
+from fkpsearch.space import Choice, Float, Given, Int, Space, load_space, presets
 from fkpsearch.strategy import Asha, strategy_of
 
 COMMON = ("split", "seed")
@@ -33,6 +35,10 @@ def check_space(space: Space) -> None:
         raise SpaceError(*found.values(), *why.problems) from None
     if found:
         raise SpaceError(*found.values())
+    if len(splits := dict.fromkeys(map(_split_of, probes(space), repeat(space)))) > 1:
+        first, second = list(splits)[:2]
+        rule = f"must be the same in all files ({first} and {second})"
+        raise SpaceError(Problem(f"{space.place}: split", rule))
     first_rung = strategy.pruner.min_epochs if isinstance(strategy.pruner, Asha) else None
     if (first_rung or 0) > most_epochs(space):
         rule = f"must be at most {most_epochs(space)}, the longest training of the space"
@@ -64,7 +70,27 @@ def ends(node: Int | Float | Choice) -> tuple[Any, ...]:
 
 def common_split(space: Space) -> SplitSettings:
     """The split all trials share."""
-    return SplitSettings.model_validate(space.sample(Given()).get("split", {}))
+    return _split_of({}, space)
+
+
+def _split_of(told: dict[str, Any], space: Space) -> SplitSettings:
+    return SplitSettings.model_validate(space.sample(Given(told)).get("split", {}))
+
+
+def presets_of(files: Sequence[Path]) -> Space:
+    """Several settings files as one space, each checked by itself, so that errors name it. Raises SpaceError."""
+    spaces = [load_space(path) for path in files]
+    problems: list[Problem] = []
+    for space in spaces:
+        try:
+            check_space(space)
+        except SpaceError as why:
+            problems += why.problems
+    if problems:
+        raise SpaceError(*problems)
+    whole = presets(spaces)
+    check_space(whole)
+    return whole
 
 
 def most_epochs(space: Space) -> int:

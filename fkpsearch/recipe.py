@@ -49,6 +49,9 @@ class Cosine(Part):
 class Training(Part):
     """The dials of one training."""
 
+    rows: Literal["all", "complete"] = Field(
+        "all", description="complete = only rows with all 15 labels, which is what many notebooks do and costs dearly"
+    )
     epochs: int = Field(60, ge=1)
     batch_size: int = Field(64, ge=1)
     optimizer: Annotated[Adam | AdamW, Field(discriminator="kind")] = Adam()

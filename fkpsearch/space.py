@@ -9,11 +9,14 @@
     fixed     any other value
 
 Beside the tree a file may carry ``enqueue:``, settings tried first, and ``study:``, how to search.
+
+Several settings files make a space, too: its one parameter, ``preset``, says whose turn it is (:func:`presets`).
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +28,16 @@ from fkpsearch import nodes
 from fkpsearch.errors import Problem, SpaceError, did_you_mean
 from fkpsearch.grammar import Judge, Reader
 from fkpsearch.nodes import Choice, Fixed, Float, Group, Int, Node, Parameter, Repeat, Trial, Variant, flow, join
-from fkpsearch.plain import parse_yaml
+from fkpsearch.plain import parse_yaml, to_yaml
 
 __all__ = ["Choice", "Fixed", "Float", "Given", "Group", "Int", "Parameter", "Repeat", "Space", "Trial", "Variant"]
-__all__ += ["load_space", "parse_space"]
+__all__ += ["load_space", "parse_space", "presets"]
 
 SECTIONS = ("enqueue", "study")
 """Names at the top of a file that do not belong to the tree."""
+
+PRESET = "preset"
+"""The one name at the top of a space that was made of several settings files."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,16 @@ class Space:
 
     def sample(self, trial: Trial) -> dict[str, Any]:
         """The settings a trial stands for, as plain data; the trial is asked for those parameters only that exist."""
-        return {name: nodes.sample(child, name, trial) for name, child in self.root.children.items()}
+        tree = {name: nodes.sample(child, name, trial) for name, child in self.root.children.items()}
+        if self.presets:
+            tree = {name: value for name, value in tree[PRESET].items() if name != "kind"}
+        return tree
+
+    @property
+    def presets(self) -> dict[str, Group]:
+        """The settings files the space was made of, by name; none for a space that was written as one."""
+        node = self.root.children.get(PRESET)
+        return node.branches if isinstance(node, Variant) else {}
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Every parameter, in the order of the file."""
@@ -75,6 +90,9 @@ class Space:
         Settings may be partial; what they leave out is left out of the parameters. ``place`` names
         them in errors. Raises SpaceError with every value that this space cannot give.
         """
+        for name, group in self.presets.items():
+            if group == _fixed(settings):
+                return {PRESET: name}
         finder = _Finder(place)
         finder.find(self.root, settings, "", "")
         if finder.problems:
@@ -130,6 +148,27 @@ def parse_space(text: str, place: str) -> Space:
     if finder.problems:
         raise SpaceError(*finder.problems)
     return Space(place, text, root, tuple(enqueue or ()), study or {})
+
+
+def presets(spaces: Sequence[Space]) -> Space:
+    """Settings files without ranges as one space, in which each is a trial, never pruned. Raises SpaceError."""
+    problems, trees = [], {}  # type: list[Problem], dict[str, Any]
+    for space in spaces:
+        name = re.sub(r"[^A-Za-z0-9_]", "_", Path(space.place).stem)
+        advice = "search it by itself"
+        problems += [Problem(f"{space.place}: {path}", "is a range", advice=advice) for path in space.ranges()]
+        if name in trees:
+            problems.append(Problem(space.place, "has the name of another of the files", name, "rename one"))
+        trees[name] = {key: value for key, value in space.tree.items() if key not in SECTIONS}
+    if problems:
+        raise SpaceError(*problems)
+    whole = {
+        PRESET: {"variant": trees},
+        "enqueue": [{PRESET: {"kind": name}} for name in trees],
+        "study": {"sampler": {"kind": "random"}, "pruner": {"kind": "never"}},
+    }
+    text = "# One trial a settings file: " + ", ".join(space.place for space in spaces) + "\n\n" + to_yaml(whole)
+    return parse_space(text, ", ".join(space.place for space in spaces))
 
 
 def _fixed(value: Any) -> Node:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fkpsearch.ledger import Ledger
+from fkpsearch.space import PRESET
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 LEADERS = 5
-"""Best trials listed"""
+"""Best trials listed, unless each is a settings file of its own"""
 
 
 def status_of(ledger: Ledger, *, active: bool) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def status_of(ledger: Ledger, *, active: bool) -> dict[str, Any]:
     ``active`` says whether a supervisor is at work.
     """
     trials = ledger.trials
-    leaders = ledger.best(LEADERS)
+    leaders = ledger.best(LEADERS if not ledger.space.presets else len(trials))
     return {
         "study": ledger.folder.resolve().name,
         "folder": str(ledger.folder.resolve()),
@@ -49,6 +50,7 @@ def status_of(ledger: Ledger, *, active: bool) -> dict[str, Any]:
 def _summary(trial: FrozenTrial) -> dict[str, Any]:
     return {
         "trial": trial.number,
+        "preset": trial.params.get(PRESET),
         "rmse": trial.value,
         "epochs": trial.last_step,
         "best_epoch": trial.user_attrs.get("best_epoch"),

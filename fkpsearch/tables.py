@@ -145,10 +145,12 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [facts]
     if best := status["best"]:
         facts.add_row("best", Text(f"trial {best['trial']}, validation RMSE {pixels(best['rmse'])} px", "bold green"))
-        leaders = plain_table(">trial", ">best px", ">epochs", ">training", title="best trials")
+        named = ["settings"] if best["preset"] else []
+        leaders = plain_table(">trial", *named, ">best px", ">epochs", ">training", title="best trials")
         for trial in status["leaders"]:
+            name = [trial["preset"]] if named else []
             seconds = math.inf if trial["seconds"] is None else trial["seconds"]
-            leaders.add_row(str(trial["trial"]), pixels(trial["rmse"]), str(trial["epochs"]), span(seconds))
+            leaders.add_row(str(trial["trial"]), *name, pixels(trial["rmse"]), str(trial["epochs"]), span(seconds))
         params = plain_table("parameter", "value", title=f"trial {best['trial']}")
         for name, value in best["params"].items():
             params.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))

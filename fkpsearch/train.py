@@ -94,7 +94,7 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
     started = time.perf_counter()
     parts = split(faces, **settings.split.model_dump())
     validation = faces.take(parts.validation)
-    model, learners = prepare(settings, faces.take(parts.training))
+    model, learners = prepare(settings, faces.take(rows_to_learn(settings, faces, parts.training)))
     history: list[Epoch] = []
     best_weights: list[Any] = []
     best_predictions = np.empty((0, keypoints.COUNT, 2), np.float32)
@@ -152,6 +152,15 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         learners.append(Learner(learner, member.points, faces, steps))
     model.jit_compile = gpu_is_there()
     return model, learners
+
+
+def rows_to_learn(settings: Settings, faces: Faces, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of the training part's rows that train. Raises DataError where none is left."""
+    if settings.training.rows == "complete":
+        rows = rows[are_labelled(faces.keypoints[rows]).all(axis=1)]
+    if not len(rows):
+        raise DataError(Problem("training data", "has no complete row", advice="set `training.rows: all`"))
+    return rows
 
 
 def faces_of(member: Member, training: Faces) -> Faces:

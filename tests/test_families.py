@@ -166,6 +166,7 @@ def test_a_net_for_each_population_and_lent_keypoints_come_from_the_full_one() -
     np.testing.assert_allclose(answers, wanted * 48 + 47.5, rtol=1e-5)
 
 
-def test_a_division_by_population_is_asked_for_once() -> None:
-    with pytest.raises(SettingsError, match="heads must be one where the specialists are one for each population"):
-        part_of(Cnn, {"kind": "cnn", "heads": "population", "specialists": "population"}, "x", SettingsError)
+def test_a_net_for_one_population_has_one_head_whatever_heads_says() -> None:
+    one, two = (Cnn(width=1, specialists="population", heads=heads) for heads in ("one", "population"))  # type: ignore[arg-type]
+    assert cost_of(one) == cost_of(two)
+    assert two.answers == 2

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from fkpsearch import keypoints
 from fkpsearch.models.blocks import Tensor
@@ -49,17 +49,13 @@ class Family(Part):
     """Base of every family: its fields are the dials, ``forward`` is the network."""
 
     heads: Literal["one", "population"] = Field(
-        "one", description="one answer for all, or one per labelling population on a shared trunk"
+        "one",
+        description="one answer for all, or one per labelling population on a shared trunk; "
+        "nets that are specialists for a population have one each",
     )
     specialists: Literal["none", "keypoints", "population"] = Field(
         "none", description="one net, the deck's D1 and D2 (4 and 11 keypoints), or a net for each labelling population"
     )
-
-    @model_validator(mode="after")
-    def _one_division_by_population(self) -> Family:
-        if self.specialists == "population" and self.heads == "population":
-            raise ValueError("heads must be one where the specialists are one for each population")
-        return self
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -114,7 +110,7 @@ class Family(Part):
         import keras
         from keras import layers
 
-        heads = len(keypoints.POPULATIONS) if self.heads == "population" else 1
+        heads = 1 if self.specialists == "population" else self.answers
         pictures = keras.Input((keypoints.SIZE, keypoints.SIZE, 1), name="pictures")
         x = layers.Rescaling(1 / 127.5, offset=-1, name="to_unit_range")(pictures)
         x = layers.Flatten(name="features")(self.forward(x))
