@@ -16,7 +16,7 @@ PACKAGE = Path(fkpsearch.__file__).parent
 
 ROWS = (
     "errors keypoints plain part",
-    "augment models.family models.baseline models.cnn models recipe settings",
+    "registry warp changes augment models.family models.baseline models.cnn models recipe settings",
     "nodes grammar space",
     "source kaggle data picture survey portrait painting demo",
     "answer pipeline train",
