@@ -19,7 +19,7 @@ from fkpsearch.data import Faces
 AHEAD = 8
 """Batches made in advance: enough to ride out a slow one, a few megabytes of memory."""
 
-AT_ONCE = 512
+AT_ONCE = 64
 """Pictures changed in one go when a data set is enlarged: a few megabytes beside the result."""
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
