@@ -459,6 +459,32 @@ def test_a_name_is_registered_once() -> None:
         registry.geometry(most=1, unit="on")(flip)
 
 
+@pytest.mark.parametrize("name", ["probability", "copies"])
+def test_a_name_of_the_settings_is_no_augmentations(name: str) -> None:
+    def change(strength: float, rng: np.random.Generator, n: int) -> Floats:
+        return np.tile(np.eye(3), (n, 1, 1))
+
+    change.__name__ = name
+    with pytest.raises(ValueError, match=f"{name}: an augmentation of this name is registered already"):
+        registry.geometry(most=1, unit="on")(change)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("probability", 1.01, "less than or equal to 1"),
+        ("probability", -0.01, "greater than or equal to 0"),
+        ("copies", 4, "less than or equal to 3"),
+        ("copies", -1, "greater than or equal to 0"),
+        ("copies", 1.0, "valid integer"),
+    ],
+)
+def test_probability_and_copies_have_limits_and_no_effect_by_default(name: str, value: Any, rule: str) -> None:
+    assert (Augment().probability, Augment().copies) == (1, 0)
+    with pytest.raises(ValidationError, match=f"(?s){name}.*{rule}"):
+        Augment(**{name: value})
+
+
 @pytest.mark.parametrize(
     ("dial", "most"),
     [

@@ -22,7 +22,7 @@ ROWS = (
     "answer pipeline train",
     "run_folder scores submission worker child",
     "strategy lint cost sizes",
-    "ledger events study once status",
+    "ledger events study once samples status",
     "card export",
     "tables live screen cli",
 )
