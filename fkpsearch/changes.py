@@ -7,7 +7,11 @@ from 0 to 255.
 
 from __future__ import annotations
 
+from functools import cache
+from statistics import NormalDist
+
 import numpy as np
+from numpy.typing import NDArray
 
 from fkpsearch.keypoints import HALF, SIZE
 from fkpsearch.registry import Floats, Images, displacement, filtering, finishing, geometry, light
@@ -136,7 +140,7 @@ def noise(strength: float, rng: np.random.Generator, images: Images) -> Images:
     noisy = np.empty(images.shape, np.uint8)
     sigmas = _up_to(strength, rng, len(images))
     for image, sigma, out in zip(images, sigmas, noisy, strict=True):
-        added = rng.standard_normal(image.shape, np.float32)
+        added = _bell().take(rng.integers(2**16, size=image.shape, dtype=np.uint16))
         added *= np.float32(sigma)
         cv2.add(image, added, dst=out, dtype=cv2.CV_8U)
     return noisy
@@ -152,6 +156,13 @@ def cutout(strength: float, rng: np.random.Generator, images: Images) -> Images:
     for image, (left, top), (right, bottom) in zip(covered, starts, ends, strict=True):
         image[top:bottom, left:right] = round(float(image.mean()))
     return covered
+
+
+@cache
+def _bell() -> NDArray[np.float32]:
+    """65,536 numbers as the normal distribution has them: looking one up takes a quarter of the time of drawing one."""
+    normal = NormalDist()
+    return np.array([normal.inv_cdf((k + 0.5) / 2**16) for k in range(2**16)], np.float32)
 
 
 def _still(n: int) -> Floats:
