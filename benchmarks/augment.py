@@ -1,5 +1,7 @@
 """Pictures augmented a second on one core: ``python benchmarks/augment.py``; exit status 1 below the bar.
 
+"..." stands for geometry and light, with which the rest is measured.
+
 The bar, 10,000 a second with geometry and light on, is the project's own. Other work on the machine only ever slows a
 run down, so every line is the best of many runs.
 """
@@ -18,10 +20,13 @@ from fkpsearch.augment import Augment, Images, Keypoints, augment
 BAR = 10_000
 BATCH = 64
 BATCHES = 10
-RUNS = 12
+RUNS = 30
 
 GEOMETRY: dict[str, float] = {"flip": 0.5, "rotation": 15, "scale": 0.1, "shift": 5}
 LIGHT: dict[str, float] = {"brightness": 40, "contrast": 0.3}
+BEYOND: dict[str, float] = {
+    "shear": 0.2, "perspective": 0.1, "elastic": 4, "gamma": 0.3, "clahe": 0.5, "noise": 10, "cutout": 24
+}  # fmt: skip
 JUDGED = "geometry and light"
 CASES: dict[str, dict[str, float]] = {
     "nothing": {},
@@ -31,7 +36,10 @@ CASES: dict[str, dict[str, float]] = {
     "... and equalise 0.5": GEOMETRY | LIGHT | {"equalise": 0.5},
     "... and blur 1": GEOMETRY | LIGHT | {"blur": 1},
     "... and blur 3": GEOMETRY | LIGHT | {"blur": 3},
-    "everything (blur 1)": GEOMETRY | LIGHT | {"equalise": 0.5, "blur": 1},
+    "... both (blur 1)": GEOMETRY | LIGHT | {"equalise": 0.5, "blur": 1},
+    **{f"... and {name} {dial:g}": GEOMETRY | LIGHT | {name: dial} for name, dial in BEYOND.items()},
+    "... all of these": GEOMETRY | LIGHT | BEYOND,
+    "judged, probability 0.5": GEOMETRY | LIGHT | {"probability": 0.5},
 }
 
 
@@ -43,17 +51,19 @@ def smooth_pictures(rng: np.random.Generator) -> tuple[Images, Keypoints]:
     return images, rng.uniform(5, 90, (BATCH, 15, 2)).astype(np.float32)
 
 
-def pictures_a_second(settings: Augment) -> float:
-    """The best of :data:`RUNS` runs of :data:`BATCHES` batches."""
+def speeds() -> dict[str, float]:
+    """Pictures a second of each case: the best of :data:`RUNS` runs, in which all take turns."""
     rng = np.random.default_rng(0)
     images, keypoints = smooth_pictures(rng)
-    best = float("inf")
+    best = dict.fromkeys(CASES, float("inf"))
     for _ in range(RUNS):
-        started = time.perf_counter()
-        for _ in range(BATCHES):
-            augment(images, keypoints, settings, rng)
-        best = min(best, time.perf_counter() - started)
-    return BATCH * BATCHES / best
+        for case, dials in CASES.items():
+            settings = Augment(**dials)
+            started = time.perf_counter()
+            for _ in range(BATCHES):
+                augment(images, keypoints, settings, rng)
+            best[case] = min(best[case], time.perf_counter() - started)
+    return {case: BATCH * BATCHES / seconds for case, seconds in best.items()}
 
 
 def main() -> int:
@@ -62,11 +72,11 @@ def main() -> int:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     cv2.setNumThreads(1)
     print(f"one core, best of {RUNS} runs of {BATCHES} x {BATCH}, OpenCV {cv2.__version__}, numpy {np.__version__}")
-    speeds = {case: pictures_a_second(Augment(**dials)) for case, dials in CASES.items()}
-    for case, speed in speeds.items():
+    found = speeds()
+    for case, speed in found.items():
         print(f"{case:24}{speed:>10,.0f} pictures/s{1e6 / speed:>8.1f} µs each")
-    met = speeds[JUDGED] >= BAR
-    print(f"{JUDGED}: {speeds[JUDGED]:,.0f}, bar {BAR:,}: {'met' if met else 'MISSED'}")
+    met = found[JUDGED] >= BAR
+    print(f"{JUDGED}: {found[JUDGED]:,.0f}, bar {BAR:,}: {'met' if met else 'MISSED'}")
     return 0 if met else 1
 
 

@@ -161,6 +161,20 @@ def train(
 
 
 @app.command()
+def augment(
+    settings: Annotated[Path, typer.Argument(metavar="SETTINGS.yaml", help="All settings, or `augment:` alone.")],
+    to: Annotated[Path, typer.Option(help="Where the picture goes.", metavar="PNG")],
+    data: DataFolder = "data",
+) -> None:
+    """What training sees: faces as they are and augmented, with their keypoints."""
+    from fkpsearch.samples import draw_samples, read_augment
+
+    decided, seed = read_augment(settings)
+    draw_samples(open_data(data).faces, decided, seed, to)
+    typer.echo(f"faces as they are, and what training sees: {to}")
+
+
+@app.command()
 def status(
     study: Annotated[str, typer.Argument(metavar="STUDY")],
     studies: StudiesFolder = STUDIES,

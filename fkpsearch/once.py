@@ -10,15 +10,20 @@ from fkpsearch.data import Data
 from fkpsearch.errors import Problem, SettingsError, TrialError
 from fkpsearch.run_folder import forget
 from fkpsearch.settings import Settings, read_settings, write_settings
-from fkpsearch.space import load_space
+from fkpsearch.space import Space, load_space
 
 
 def read_decided(path: Path) -> Settings:
     """The settings in a YAML file. Raises SpaceError or SettingsError, naming the ranges where it is a space."""
-    if ranges := load_space(path).ranges():
-        advice = "write one value, or search it with `fkpsearch run`"
-        raise SettingsError(*(Problem(f"{path}: {name}", "is a range", advice=advice) for name in ranges))
+    refuse_ranges(load_space(path))
     return read_settings(path)
+
+
+def refuse_ranges(space: Space) -> None:
+    """Raises SettingsError, naming them, where a file has ranges left in it."""
+    if ranges := space.ranges():
+        advice = "write one value, or search it with `fkpsearch run`"
+        raise SettingsError(*(Problem(f"{space.place}: {name}", "is a range", advice=advice) for name in ranges))
 
 
 def train_once(

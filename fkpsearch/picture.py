@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fkpsearch.errors import InputError, Problem
 from fkpsearch.plain import writing
 
 Picture = NDArray[np.uint8]
@@ -79,12 +80,16 @@ def montage(
 
 
 def write_png(path: Path, picture: Picture) -> None:
-    """Write a picture to a PNG file that appears whole or not at all. Raises OSError."""
+    """Write a picture to a PNG file that appears whole or not at all. Raises InputError where it cannot be written."""
     import cv2
 
-    _, encoded = cv2.imencode(".png", picture)
-    with writing(path, "wb") as file:
-        file.write(encoded.tobytes())
+    # by default OpenCV is quick and the file three times as large
+    _, encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    try:
+        with writing(path, "wb") as file:
+            file.write(encoded.tobytes())
+    except OSError as why:
+        raise InputError(Problem(str(path), f"cannot be written: {why.strerror or why}")) from None
 
 
 def _place(point: NDArray[np.floating], scale: int) -> NDArray[np.float64]:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch.data import Data, Faces, are_labelled
-from fkpsearch.errors import InputError, Problem
 from fkpsearch.keypoints import COUNT, NAMES, POPULATIONS, mean_keypoints, rmse
 
 
@@ -113,13 +112,15 @@ def draw_survey(faces: Faces, path: Path, each: int = 8) -> None:
 
     tiles = []
     for number, name in enumerate(POPULATIONS):
-        rows = np.flatnonzero(faces.population == number)
-        for row in rows[np.unique(np.linspace(0, len(rows) - 1, min(each, len(rows))).astype(int))]:
+        for row in evenly(np.flatnonzero(faces.population == number), each):
             tiles.append(draw_face(faces.images[row], faces.keypoints[row], scale=2, caption=f"row {row + 1}: {name}"))
-    try:
-        write_png(path, montage(tiles, columns=each))
-    except OSError as why:
-        raise InputError(Problem(str(path), f"cannot be written: {why.strerror or why}")) from None
+    write_png(path, montage(tiles, columns=each))
+
+
+def evenly(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """At most ``count`` of the rows, the first and the last among them, the others evenly between."""
+    chosen: NDArray[np.int64] = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
+    return chosen
 
 
 def _per_keypoint(columns: NDArray[np.generic]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from fkpsearch.answer import of_population, predict_heads
 from fkpsearch.data import Faces, are_labelled, split
 from fkpsearch.errors import DataError, Diverged, Problem
 from fkpsearch.models.family import ALL, Member
-from fkpsearch.pipeline import Batch, epoch_batches, steps_an_epoch
+from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
 from fkpsearch.recipe import Plateau, build_optimizer, dtype_policy, gpu_is_there
 from fkpsearch.settings import Settings
 
@@ -144,6 +144,7 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
     for member, net in zip(family.members, family.nets(model), strict=True):
         faces = faces_of(member, training)
         start_at_the_mean(net, faces, member.points)
+        faces = enlarge(faces, settings.augment, settings.seed)
         steps = steps_an_epoch(faces, settings.training.batch_size)
         optimizer = build_optimizer(settings.training, steps, *family.slow(net))
         # compiled beside it: whoever loads the model's file could not resolve optimiser and loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from fkpsearch import augment as module
-from fkpsearch.augment import Augment, Floats, Images, Keypoints, augment
+from fkpsearch import changes, registry
+from fkpsearch.augment import Augment, augment, augment_class
 from fkpsearch.keypoints import NAMES
+from fkpsearch.registry import Floats, Images, Keypoints
 
 Y, X = np.mgrid[:96, :96]
 
@@ -54,22 +56,25 @@ def points(count: int, seed: int = 1) -> Keypoints:
 
 
 @pytest.fixture
-def _open_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+def _open_registry() -> Iterator[None]:
     """What the test registers is forgotten after it."""
-    for kind in ("GEOMETRY", "FILTERS", "LIGHTS"):
-        monkeypatch.setattr(module, kind, dict(getattr(module, kind)))
+    before = [dict(kind) for kind in registry.KINDS]
+    yield
+    for kind, kept in zip(registry.KINDS, before, strict=True):
+        kind.clear()
+        kind.update(kept)
 
 
 def settings_with(**strengths: float) -> Augment:
     """Settings of a class made anew, so that it has what a test registered."""
-    made: Any = module.augment_class()(**strengths)
+    made: Any = augment_class()(**strengths)
     return made  # type: ignore[no-any-return]
 
 
 def register_matrix(rows: list[list[float]]) -> None:
     """Register the geometry ``given``: one fixed matrix about the middle of the picture."""
 
-    @module.geometry(most=1, unit="on")
+    @registry.geometry(most=1, unit="on")
     def given(strength: float, rng: np.random.Generator, n: int) -> Floats:
         return np.tile(np.array(rows, np.float64), (n, 1, 1))
 
@@ -79,6 +84,7 @@ GEOMETRIES: list[dict[str, float]] = [
     {"rotation": 180},
     {"scale": 0.5},
     {"shift": 20},
+    {"shear": 0.5},
     {"flip": 0.5, "rotation": 45, "scale": 0.3, "shift": 12},
 ]
 
@@ -175,7 +181,7 @@ class AlwaysTheMost(np.random.Generator):
 
 @pytest.mark.usefixtures("_open_registry")
 def test_a_quarter_turn_by_hand() -> None:
-    quarter = module.rotation(90, AlwaysTheMost(), 1)[0]
+    quarter = changes.rotation(90, AlwaysTheMost(), 1)[0]
     register_matrix(quarter.tolist())
     keypoints = np.full((1, 15, 2), 47.5, np.float32)
     keypoints[0, 0] = (95, 0)  # top right corner ...
@@ -197,7 +203,7 @@ def test_beyond_the_edge_the_edge_is_repeated() -> None:
 
 @pytest.mark.usefixtures("_open_registry")
 def test_later_geometry_acts_on_what_earlier_geometry_made() -> None:
-    @module.geometry(most=1, unit="on")
+    @registry.geometry(most=1, unit="on")
     def push(strength: float, rng: np.random.Generator, n: int) -> Floats:
         return np.tile(np.array([[1.0, 0, 10], [0, 1, 0], [0, 0, 1]]), (n, 1, 1))
 
@@ -301,7 +307,7 @@ def test_contrast_is_a_gain_about_mid_gray_within_the_dial() -> None:
 
 def test_light_is_rounded_and_clipped_once_after_all_of_it() -> None:
     # a gain of 2 then -100 from 200 is 172.5; clipped in between it would be 155
-    lights: list[Any] = [module.contrast, module.brightness]
+    lights: list[Any] = [changes.contrast, changes.brightness]
     levels = np.arange(256.0)[None]
     for change, strength in zip(lights, (1, 100), strict=True):
         levels = change(strength, AlwaysTheMost(), levels, RAMP[None])
@@ -310,11 +316,11 @@ def test_light_is_rounded_and_clipped_once_after_all_of_it() -> None:
 
 @pytest.mark.usefixtures("_open_registry")
 def test_a_level_driven_out_of_range_comes_back_unclipped() -> None:
-    @module.light(most=1, unit="on")
+    @registry.light(most=1, unit="on")
     def darker(strength: float, rng: np.random.Generator, levels: Floats, images: Images) -> Floats:
         return levels - 200.4
 
-    @module.light(most=1, unit="on")
+    @registry.light(most=1, unit="on")
     def lighter(strength: float, rng: np.random.Generator, levels: Floats, images: Images) -> Floats:
         return levels + 200.4
 
@@ -351,11 +357,18 @@ EVERYTHING = {
     "flip": 0.5,
     "rotation": 15,
     "scale": 0.1,
+    "shear": 0.1,
+    "perspective": 0.1,
     "shift": 5,
+    "elastic": 3,
     "blur": 1,
+    "clahe": 0.3,
     "equalise": 0.5,
+    "gamma": 0.3,
     "contrast": 0.3,
     "brightness": 40,
+    "noise": 10,
+    "cutout": 20,
 }
 
 
@@ -405,7 +418,9 @@ def test_turning_one_on_leaves_the_draws_of_another(other: str) -> None:
     alone = augment(noise(30), keypoints, Augment(shift=5), rng())[1] - keypoints
     both = augment(noise(30), keypoints, Augment(**{"shift": 5, other: EVERYTHING[other]}), rng())[1]
     without = augment(noise(30), keypoints, Augment(**{other: EVERYTHING[other]}), rng())[1]
-    np.testing.assert_allclose(both - without, alone, atol=1e-4)  # a shift comes last, so it adds
+    # of the matrices a shift comes last, so it adds; a displacement takes it on from there
+    tolerance = 2 if other == "elastic" else 1e-4
+    np.testing.assert_allclose(both - without, alone, atol=tolerance)
 
 
 def test_two_augmentations_do_not_draw_alike() -> None:
@@ -418,19 +433,20 @@ def test_two_augmentations_do_not_draw_alike() -> None:
 
 @pytest.mark.usefixtures("_open_registry")
 def test_a_newly_registered_augmentation_is_a_setting_and_changes_no_other() -> None:
-    @module.light(most=1, unit="probability")
+    @registry.light(most=1, unit="probability")
     def invert(strength: float, rng: np.random.Generator, levels: Floats, images: Images) -> Floats:
         """Negative."""
         return np.where(rng.random((len(images), 1)) < strength, 255 - levels, levels)
 
-    field = module.augment_class().model_fields["invert"]
+    field = augment_class().model_fields["invert"]
     assert (field.default, field.description) == (0.0, "Negative (probability)")
     images, keypoints = noise(5), points(5)
     negative, still = augment(images, keypoints, settings_with(invert=1), rng())
     np.testing.assert_array_equal(negative, 255 - images)
     np.testing.assert_array_equal(still, keypoints)
-    before, _ = augment(images, keypoints, settings_with(**EVERYTHING), rng())
-    after, _ = augment(images, keypoints, settings_with(**EVERYTHING, invert=1), rng())
+    others = {name: dial for name, dial in EVERYTHING.items() if name not in registry.FINISHES}
+    before, _ = augment(images, keypoints, settings_with(**others), rng())
+    after, _ = augment(images, keypoints, settings_with(**others, invert=1), rng())
     np.testing.assert_array_equal(after, 255 - before)
 
 
@@ -440,7 +456,33 @@ def test_a_name_is_registered_once() -> None:
         return np.tile(np.eye(3), (n, 1, 1))
 
     with pytest.raises(ValueError, match="flip: an augmentation of this name is registered already"):
-        module.geometry(most=1, unit="on")(flip)
+        registry.geometry(most=1, unit="on")(flip)
+
+
+@pytest.mark.parametrize("name", ["probability", "copies"])
+def test_a_name_of_the_settings_is_no_augmentations(name: str) -> None:
+    def change(strength: float, rng: np.random.Generator, n: int) -> Floats:
+        return np.tile(np.eye(3), (n, 1, 1))
+
+    change.__name__ = name
+    with pytest.raises(ValueError, match=f"{name}: an augmentation of this name is registered already"):
+        registry.geometry(most=1, unit="on")(change)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("probability", 1.01, "less than or equal to 1"),
+        ("probability", -0.01, "greater than or equal to 0"),
+        ("copies", 4, "less than or equal to 3"),
+        ("copies", -1, "greater than or equal to 0"),
+        ("copies", 1.0, "valid integer"),
+    ],
+)
+def test_probability_and_copies_have_limits_and_no_effect_by_default(name: str, value: Any, rule: str) -> None:
+    assert (Augment().probability, Augment().copies) == (1, 0)
+    with pytest.raises(ValidationError, match=f"(?s){name}.*{rule}"):
+        Augment(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -449,11 +491,18 @@ def test_a_name_is_registered_once() -> None:
         ("flip", 1),
         ("rotation", 180),
         ("scale", 0.5),
+        ("shear", 0.5),
+        ("perspective", 0.2),
         ("shift", 48),
+        ("elastic", 6),
         ("blur", 3),
+        ("clahe", 1),
         ("equalise", 1),
+        ("gamma", 1),
         ("contrast", 1),
         ("brightness", 128),
+        ("noise", 64),
+        ("cutout", 48),
     ],
 )
 def test_a_dial_runs_from_0_to_its_limit_and_refuses_the_rest(dial: str, most: float) -> None:
@@ -473,6 +522,7 @@ def test_a_dial_takes_numbers_only(value: Any) -> None:
 
 def test_every_dial_says_in_the_settings_what_it_means() -> None:
     described = {name: field.description for name, field in Augment.model_fields.items()}
-    assert list(described) == list(EVERYTHING)
+    assert list(described) == [*EVERYTHING, "probability", "copies"]
+    assert all(described.values())
     for name, unit in (("rotation", "degrees"), ("shift", "pixels"), ("flip", "probability"), ("scale", "fraction")):
         assert str(described[name]).endswith(f"({unit})")

@@ -16,14 +16,14 @@ PACKAGE = Path(fkpsearch.__file__).parent
 
 ROWS = (
     "errors keypoints plain part",
-    "augment models.blocks models.family models.baseline models.lenet5 models.alexnet models.vgg models.cnn",
-    "models.resnet models.pretrained models.backbone models recipe settings",
+    "registry warp changes augment models.blocks models.family models.baseline models.lenet5 models.alexnet models.vgg",
+    "models.cnn models.resnet models.pretrained models.backbone models recipe settings",
     "nodes grammar space",
     "source kaggle data picture survey portrait painting demo",
     "answer pipeline train",
     "run_folder scores submission worker child",
     "strategy lint cost sizes",
-    "ledger events study once status",
+    "ledger events study once samples status",
     "card export",
     "tables live screen cli",
 )

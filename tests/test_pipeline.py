@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import pytest
 
 from fkpsearch import pipeline
 from fkpsearch.augment import Augment
 from fkpsearch.data import Faces
-from fkpsearch.pipeline import epoch_batches, steps_an_epoch, targets
+from fkpsearch.pipeline import enlarge, epoch_batches, steps_an_epoch, targets
 
 
 def faces_of(count: int) -> Faces:
@@ -95,3 +96,62 @@ def test_whoever_leaves_early_leaves_no_thread_behind() -> None:
     assert threads_making_batches()
     batches.close()  # type: ignore[attr-defined]
     assert not threads_making_batches()
+
+
+def faces_like_photographs(count: int) -> Faces:
+    rng = np.random.default_rng(count)
+    images = np.array([cv2.GaussianBlur(one, (0, 0), 3) for one in rng.normal(128, 300, (count, 96, 96))])
+    keypoints = rng.uniform(30, 60, (count, 15, 2)).astype(np.float32)
+    rows = np.arange(count)
+    population, group = (rows % 2).astype(np.int8), (rows + 7).astype(np.uint64)
+    return Faces(np.clip(images, 0, 255).astype(np.uint8), keypoints, population, group, "x")
+
+
+def test_online_the_faces_themselves_are_trained_on() -> None:
+    faces = faces_of(5)
+    assert enlarge(faces, Augment(rotation=10), seed=0) is faces
+
+
+def test_copies_stand_behind_the_pictures_as_they_are_each_drawn_apart() -> None:
+    faces = faces_like_photographs(150)  # more than are changed at once
+    many = enlarge(faces, Augment(copies=3, rotation=10, shift=4), seed=0)
+    assert len(many) == 600
+    np.testing.assert_array_equal(many.images[:150], faces.images)
+    np.testing.assert_array_equal(many.keypoints[:150], faces.keypoints)
+    np.testing.assert_array_equal(many.population, [*faces.population] * 4)
+    np.testing.assert_array_equal(many.group, [*faces.group] * 4)
+    drawn = many.keypoints.reshape(4, 150, 30) - faces.keypoints.reshape(150, 30)
+    assert len(np.unique(drawn[1:].reshape(450, 30), axis=0)) == 450, "no two draws alike"
+    assert (many.images.reshape(4, 150, -1)[1:] != many.images[:150].reshape(150, -1)).any(axis=2).all()
+
+
+def test_copies_depend_on_the_seed_alone() -> None:
+    faces, settings = faces_like_photographs(20), Augment(copies=1, elastic=4, noise=5)
+    first, again, other = (enlarge(faces, settings, seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.images, again.images)
+    np.testing.assert_array_equal(first.keypoints, again.keypoints)
+    assert (first.images[20:] != other.images[20:]).any()
+
+
+def test_model_5s_data_are_the_pictures_and_equalised_ones_of_them_rotated_and_blurred() -> None:
+    faces = faces_like_photographs(6)
+    equalised = enlarge(faces, Augment(copies=1, equalise=1), seed=0)
+    np.testing.assert_array_equal(equalised.images[6:], [cv2.equalizeHist(image) for image in faces.images])
+    both = enlarge(faces, Augment(copies=1, equalise=1, rotation=10, blur=1), seed=0)
+    without = enlarge(faces, Augment(copies=1, rotation=10, blur=1), seed=0)
+    np.testing.assert_array_equal(both.images[6:], [cv2.equalizeHist(image) for image in without.images[6:]])
+    np.testing.assert_array_equal(both.images[:6], faces.images)
+
+
+def test_with_copies_every_epoch_shows_the_same_pictures_unchanged() -> None:
+    settings = Augment(copies=1, rotation=20, brightness=60)
+    many = enlarge(faces_like_photographs(8), settings, seed=0)
+    assert steps_an_epoch(many, 4) == 4
+    for epoch in (1, 2):
+        batches = collect(many, seed=0, epoch=epoch, augment=settings)
+        shown = np.concatenate([images[..., 0] for images, _ in batches])
+        assert {image.tobytes() for image in shown} == {image.tobytes() for image in many.images}
+        asked = np.concatenate([asked[:, 0] for _, asked in batches])
+        by_picture = {image.tobytes(): points for image, points in zip(many.images, many.keypoints, strict=True)}
+        for image, points in zip(shown, asked, strict=True):
+            np.testing.assert_array_equal(points[..., :2], by_picture[image.tobytes()])
