@@ -123,6 +123,9 @@ def test_two_augmentations_touch_pictures_independently() -> None:
     assert 0.45 < is_moved.mean() < 0.55
     assert 0.45 < is_lit.mean() < 0.55
     assert abs(np.corrcoef(is_moved, is_lit)[0, 1]) < 0.06
+    # nor does being touched tell which way: both are drawn apart
+    assert abs((changed[is_lit, 0, 0] > 128).mean() - 0.5) < 0.05
+    assert abs((moved[is_moved, 0] > 40).mean() - 0.5) < 0.05
 
 
 FIRST_MOVED = [(34.167, 33.944), (26.730, 43.454), (35.179, 39.573)]
