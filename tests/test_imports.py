@@ -15,12 +15,12 @@ import fkpsearch
 PACKAGE = Path(fkpsearch.__file__).parent
 
 ROWS = (
-    "errors keypoints plain part",
-    "augment models.family models.baseline models.cnn models recipe settings",
+    "errors keypoints plain part child",
+    "augment models.family models.baseline models.cnn models recipe frame settings",
     "nodes grammar space",
-    "source kaggle data picture survey portrait painting demo",
+    "accept detect source kaggle data prepare picture survey portrait painting demo",
     "answer pipeline train",
-    "run_folder scores submission worker child",
+    "run_folder scores submission worker",
     "strategy lint cost sizes",
     "ledger events study once status",
     "card export",
