@@ -165,7 +165,8 @@ def load_data(folder: Path, *, on_progress: Say | None = None) -> Data:
     arrays = training
     labelled = are_labelled(arrays["keypoints"])
     small = small_set(labelled)
-    faces = Faces(**arrays, population=population_of(labelled, small), fingerprint=_fingerprint(arrays))
+    population = population_of(labelled, small)
+    faces = Faces(**arrays, population=population, fingerprint=_fingerprint(arrays), origin=None)
     test = Test(**pictures, population=_population_asked(len(pictures["ids"]), asked, small)) if pictures else None
     return Data(folder, faces, test, asked)
 

@@ -76,9 +76,6 @@ def _as_arrays(faces: list[tuple[Found, ...]]) -> Arrays:
     }
     for row, found in enumerate(faces):
         for face in found:
-            made["confidence"][row], made["box"][row], made["landmarks"][row] = (
-                face.confidence,
-                face.box,
-                face.landmarks,
-            )
+            for name, values in made.items():
+                values[row] = getattr(face, name)
     return made
