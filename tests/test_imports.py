@@ -19,7 +19,7 @@ ROWS = (
     "augment models.family models.baseline models.cnn models recipe frame settings",
     "nodes grammar space",
     "accept detect source kaggle data prepare picture survey portrait painting demo",
-    "answer pipeline train",
+    "answer photograph predict pipeline train",
     "run_folder scores submission worker",
     "strategy lint cost sizes",
     "ledger events study once status",
