@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fkpsearch.child import Child, Message
 from fkpsearch.data import Data
+from fkpsearch.detect import check_installed
 from fkpsearch.errors import Problem, SettingsError, TrialError
 from fkpsearch.run_folder import forget
 from fkpsearch.settings import Settings, read_settings, write_settings
@@ -27,8 +28,10 @@ def train_once(
     """Train and leave settings, history, validation answers and model in ``folder`` (it exists).
 
     The same process a study's trial gets, so the same settings give the same value. Raises TrialError when
-    the training diverged or failed, ChildDied when its process died.
+    the training diverged or failed, ChildDied when its process died, InputError where a detector is not installed.
     """
+    if settings.prepare.face_box == "mtcnn":
+        check_installed()
     forget(folder)
     write_settings(settings, folder / "settings.yaml")
     child = Child(data.folder)

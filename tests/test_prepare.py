@@ -12,12 +12,17 @@ from conftest import FACE, draw
 from fkpsearch import prepare
 from fkpsearch.accept import Found
 from fkpsearch.data import Faces, load_data
+from fkpsearch.demo import make_demo
+from fkpsearch.errors import InputError, SpaceError
+from fkpsearch.export import export
 from fkpsearch.frame import Prepare
 from fkpsearch.keypoints import rmse
+from fkpsearch.lint import check_space
 from fkpsearch.once import train_once
 from fkpsearch.prepare import cut_out, main_faces, prepared
 from fkpsearch.run_folder import read_validation
 from fkpsearch.settings import settings_of
+from fkpsearch.space import parse_space
 from fkpsearch.train import train
 
 BOX = Prepare(face_box="mtcnn")
@@ -132,12 +137,9 @@ def test_the_rmse_of_a_training_is_in_pixels_of_the_datas_own_pictures(faces: Fa
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mtcnn") is None, reason="needs the extra `mtcnn`")
-def test_a_run_with_aligned_faces_is_trained_and_exported_in_pixels_of_the_datas_pictures(
-    tiny: Path, tmp_path: Path
-) -> None:
-    from fkpsearch.export import export
-
-    data = load_data(tiny)
+def test_a_run_with_aligned_faces_is_trained_and_exported_in_pixels_of_the_datas_pictures(tmp_path: Path) -> None:
+    make_demo(tmp_path / "data", training=60, test=8)
+    data = load_data(tmp_path / "data")
     tree = {
         "model": {"kind": "cnn", "input_size": 48, "blocks": 2, "width": 4, "dense": {"width": 8}},
         "prepare": {"face_box": "mtcnn", "align": True},
@@ -149,6 +151,32 @@ def test_a_run_with_aligned_faces_is_trained_and_exported_in_pixels_of_the_datas
     train_once(settings_of(tree, "x"), data, run)
     kept = read_validation(run)
     assert kept.rmse == pytest.approx(rmse(kept.predictions, data.faces.keypoints[kept.rows]), abs=1e-6)
+    found = main_faces(data.faces.images)["confidence"] > 0
+    assert found.mean() > 0.9
+    # the first epochs answer about the mean: as aligned faces differ in the pictures, so do the answers
+    assert np.ptp(kept.predictions[:, 10], axis=0).min() > 3
     made = export(run, data, tmp_path / "out")  # refuses unless it comes to the same RMSE
     assert made.submission
     assert "cut out by a face detector" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_missing_detector_is_told_before_anything_is_trained(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    settings = settings_of({"model": {"kind": "cnn"}, "prepare": {"face_box": "mtcnn"}}, "x")
+    with pytest.raises(InputError, match=r"needs the package mtcnn.*; pip install 'fkpsearch\[mtcnn\]'"):
+        train_once(settings, load_data(tiny), tmp_path)
+    assert list(tmp_path.iterdir()) == [tiny]
+    space = "model: {kind: cnn}\nprepare: {face_box: {choice: [none, mtcnn]}, align: {choice: [false, true]}}"
+    with pytest.raises(InputError, match="needs the package mtcnn"):
+        check_space(parse_space(space, "x.yaml"))
+    check_space(parse_space("model: {kind: cnn}\nprepare: {face_box: {choice: [none]}}", "x.yaml"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mtcnn") is None, reason="needs the extra `mtcnn`")
+def test_preparation_may_be_searched_and_what_cannot_be_aligned_is_left_to_the_sampler() -> None:
+    space = "model: {kind: cnn}\nprepare: {face_box: {choice: [none, mtcnn]}, align: {choice: [false, true]}}"
+    check_space(parse_space(space, "x.yaml"))
+    with pytest.raises(SpaceError, match="prepare: align needs the landmarks of a face detector"):
+        check_space(parse_space("model: {kind: cnn}\nprepare: {align: {choice: [false, true]}}", "x.yaml"))
