@@ -93,7 +93,7 @@ pictures = np.zeros((1, 96, 96, 1), "uint8")  # gray, 0..255, as they are: prepr
 answers = model.predict(pictures)             # float32 [n, {heads}, 15, 2]: (x, y) in pixels
 keypoints = answers[:, 0]                     # [n, 15, 2], the convention of the fully labelled pictures
 ```
-{two}
+{two}{prepared}
 {outside}The 15 keypoints in order: {names}.
 
 ## Files
@@ -105,6 +105,11 @@ keypoints = answers[:, 0]                     # [n, 15, 2], the convention of th
 _LOOKS = """
 The hold-out scores of {looks} trainings of this study have been looked at. Whoever chooses among them by
 these scores makes the hold-out a second validation set.
+"""
+
+_PREPARED = """
+This model looks at faces that were cut out by a face detector (`prepare` in `settings.yaml`): give it such ones, or
+photographs by `fkpsearch predict FOLDER PHOTO... --to DIR`. The scores are in pixels of the pictures as they were.
 """
 
 _TWO = """
@@ -135,6 +140,7 @@ def write_readme(made: Made, path: Path) -> None:
         heads=heads,
         two=_TWO if heads > 1 else "",
         outside=_OUTSIDE.format(saved_model=saved_model) if saved_model else "",
+        prepared="" if made.settings.prepare.face_box == "none" else _PREPARED,
         names=", ".join(NAMES),
         submission=_SUBMISSION if made.submission else "",
     )

@@ -221,6 +221,37 @@ def export(
         typer.echo("no submission: the data has no test pictures or no IdLookupTable.csv")
 
 
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The folder of an export or a run, or a model.keras.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photographs of any size.")],
+    to: Annotated[Path, typer.Option(help="Where marked photographs and keypoints.csv go.", metavar="DIR")],
+    whole: Annotated[bool, typer.Option("--whole", help="Each photograph is a face, cut out already.")] = False,
+    one: Annotated[bool, typer.Option("--one", help="Only the largest face of each photograph.")] = False,
+    confidence: Annotated[float, typer.Option(help="How sure of a face the detector must be, 0 to 1.")] = 0.9,
+) -> None:
+    """Find the faces in photographs and their keypoints."""
+    from fkpsearch.accept import Accept
+    from fkpsearch.detect import open_detector
+    from fkpsearch.part import part_of
+    from fkpsearch.photograph import open_model
+    from fkpsearch.plain import writable_folder
+    from fkpsearch.predict import predict as predict_photographs
+    from fkpsearch.tables import seen_line
+
+    rule = part_of(Accept, {"confidence": confidence, "faces": "one" if one else "many"}, "predict", InputError)
+    writable_folder(to, InputError, "name another folder with --to")
+    with hushed():
+        trained, find = open_model(model), None if whole else open_detector()
+    with progress("finding faces") as tick:
+        made = predict_photographs(photos, trained, find, rule, to, tick)
+    for photo, seen in made.seen:
+        typer.echo(seen_line(photo, seen))
+    typer.echo(f"photographs with their keypoints, and keypoints.csv: {to}")
+    if made.problems:
+        raise InputError(*made.problems)
+
+
 def open_data(folder: str) -> Data:
     """The data in a folder, or the synthetic set, made once and kept in the cache."""
     from fkpsearch.data import cache_folder, load_data

@@ -25,6 +25,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from fkpsearch.errors import DataError, FkpWarning, Problem
+from fkpsearch.frame import from_frame
 from fkpsearch.kaggle import read_lookup, read_test, read_training
 from fkpsearch.keypoints import COUNT, FULL, SPARSE
 from fkpsearch.source import Source, find_table, find_training
@@ -37,6 +38,20 @@ MOST_IN_SMALL_SET = 10
 
 LEAST_SHARE = 0.02
 """Fewer rows than this with the same labels are chance: in faces96 the small set holds 0.66, a chance one 0.001."""
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where faces that were cut out of their pictures come from."""
+
+    frames: NDArray[np.float64]
+    """[n, 2, 3], pixels of the picture to pixels of the cut-out face (see `frame`)"""
+    keypoints: NDArray[np.float32]
+    """[n, 15, 2], the labels in pixels of the picture"""
+
+    def take(self, rows: NDArray[np.integer]) -> Origin:
+        """Some of the rows, copied, in the order given."""
+        return Origin(self.frames[rows], self.keypoints[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +68,8 @@ class Faces:
     """[n], hash of the picture: rows of the same picture share it"""
     fingerprint: str
     """Hash of pictures and labels"""
+    origin: Origin | None = None
+    """Of faces that `prepare` cut out; None where the images are the data's own"""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,7 +82,17 @@ class Faces:
             population=self.population[rows],
             group=self.group[rows],
             fingerprint=self.fingerprint,
+            origin=self.origin and self.origin.take(rows),
         )
+
+    @property
+    def truth(self) -> NDArray[np.float32]:
+        """The labels in pixels of the data's own pictures, which scores are about: ``[n, 15, 2]``."""
+        return self.keypoints if self.origin is None else self.origin.keypoints
+
+    def in_picture(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Points ``[n, 15, 2]`` in pixels of the images, in pixels of the data's own pictures."""
+        return points if self.origin is None else from_frame(points, self.origin.frames)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +165,8 @@ def load_data(folder: Path, *, on_progress: Say | None = None) -> Data:
     arrays = training
     labelled = are_labelled(arrays["keypoints"])
     small = small_set(labelled)
-    faces = Faces(**arrays, population=population_of(labelled, small), fingerprint=_fingerprint(arrays))
+    population = population_of(labelled, small)
+    faces = Faces(**arrays, population=population, fingerprint=_fingerprint(arrays), origin=None)
     test = Test(**pictures, population=_population_asked(len(pictures["ids"]), asked, small)) if pictures else None
     return Data(folder, faces, test, asked)
 
@@ -255,13 +283,13 @@ def _cached(role: str, source: Source, names: tuple[str, ...], read: Callable[[]
     fingerprint = source.fingerprint()
     key = repr((FORMAT, fingerprint, source.members)).encode()
     entry = cache_folder() / "data" / f"{role}-{xxhash.xxh3_128_hexdigest(key)}"
-    arrays = _load_entry(entry, names)
+    arrays = load_entry(entry, names)
     if arrays is None:
         arrays = read()
         if source.fingerprint() != fingerprint:
             raise DataError(Problem(str(source.path), "changed while it was read", advice="try again"))
-        _store_entry(entry, arrays)
-        arrays = _load_entry(entry, names) or arrays
+        store_entry(entry, arrays)
+        arrays = load_entry(entry, names) or arrays
     for array in arrays.values():
         array.flags.writeable = False
     return arrays
@@ -270,7 +298,7 @@ def _cached(role: str, source: Source, names: tuple[str, ...], read: Callable[[]
 SUMS = "sums.json"
 
 
-def _load_entry(entry: Path, names: tuple[str, ...]) -> Arrays | None:
+def load_entry(entry: Path, names: tuple[str, ...]) -> Arrays | None:
     """The arrays of an entry as maps of its files; None where it is not there, or not as it was written."""
     try:
         sums = json.loads((entry / SUMS).read_text())
@@ -282,7 +310,7 @@ def _load_entry(entry: Path, names: tuple[str, ...]) -> Arrays | None:
         return None
 
 
-def _store_entry(entry: Path, arrays: Arrays) -> None:
+def store_entry(entry: Path, arrays: Arrays) -> None:
     """Write an entry beside its place and rename it, so that it is there whole or not at all; warn if it cannot be."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -297,7 +325,7 @@ def _store_entry(entry: Path, arrays: Arrays) -> None:
                 entry.rename(Path(beside) / "damaged")
             new.rename(entry)
     except OSError as why:
-        if _load_entry(entry, tuple(arrays)) is None:  # else another process was quicker
+        if load_entry(entry, tuple(arrays)) is None:  # else another process was quicker
             text = f"{entry.parent}: cannot keep what was read ({why.strerror or why}); it is read again every time"
             warnings.warn(text, FkpWarning, stacklevel=2)
 

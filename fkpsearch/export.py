@@ -21,9 +21,11 @@ from fkpsearch.card import Made, write_metrics, write_readme
 from fkpsearch.child import ENVIRONMENT
 from fkpsearch.data import Data, Faces, Split, split
 from fkpsearch.errors import ExportError, Problem, first_rows
+from fkpsearch.frame import Frame, Prepare, from_frame
 from fkpsearch.keypoints import mean_keypoints
 from fkpsearch.ledger import DATABASE, find_folder, read
 from fkpsearch.plain import writable_folder, writing
+from fkpsearch.prepare import cut_out
 from fkpsearch.run_folder import Validation, read_validation
 from fkpsearch.scores import Scores, score
 from fkpsearch.settings import read_settings
@@ -87,7 +89,9 @@ def export(
         ready = Path(workplace)
         copy_model(run, ready / "model.keras", recorded.data)
         on_progress("answering validation, hold-out and test pictures in a clean process")
-        answers = answer_in_a_clean_process(ready / "model.keras", pictures_to_answer(data, parts))
+        pictures, frames = pictures_to_answer(data, parts, settings.prepare)
+        answers = answer_in_a_clean_process(ready / "model.keras", pictures)
+        answers = from_frame(answers, frames[:, None])
         validation, holdout = score_parts(data.faces, parts, answers)
         check_against_record(validation, recorded, run)
         looks = count_looks(run, holdout)
@@ -115,10 +119,14 @@ def copy_model(run: Path, model: Path, data: Path) -> None:
         raise ExportError(Problem(str(run), "has no model file", advice=advice)) from None
 
 
-def pictures_to_answer(data: Data, parts: Split) -> NDArray[np.uint8]:
-    """Validation, then hold-out, then test pictures: uint8 ``[n, 96, 96]``."""
-    pictures = [data.faces.images[parts.validation], data.faces.images[parts.holdout]]
-    return np.concatenate([*pictures, data.test.images] if data.test else pictures)
+def pictures_to_answer(data: Data, parts: Split, prepare: Prepare) -> tuple[NDArray[np.uint8], Frame]:
+    """Validation, then hold-out, then test pictures: uint8 ``[n, 96, 96]``, and the frames they were cut out by."""
+    images, frames = cut_out(data.faces.images, prepare)
+    rows = np.concatenate([parts.validation, parts.holdout])
+    if data.test is None:
+        return images[rows], frames[rows]
+    asked, its_frames = cut_out(data.test.images, prepare)
+    return np.concatenate([images[rows], asked]), np.concatenate([frames[rows], its_frames])
 
 
 def answer_in_a_clean_process(model: Path, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:

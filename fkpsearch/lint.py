@@ -7,6 +7,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from fkpsearch.detect import check_installed
 from fkpsearch.errors import Problem, SettingsError, SpaceError
 from fkpsearch.recipe import Training
 from fkpsearch.settings import SplitSettings, settings_of
@@ -18,7 +19,10 @@ COMMON = ("split", "seed")
 
 
 def check_space(space: Space) -> None:
-    """Raises SpaceError with every problem that validation of any probe, or of the study section, finds."""
+    """Raises SpaceError with every problem that validation of any probe, or of the study section, finds.
+
+    InputError where it asks for a face detector that is not installed.
+    """
     found: dict[str, Problem] = {}
     for parameter in space.parameters():
         if parameter.name.split(".")[0] in COMMON:
@@ -43,6 +47,8 @@ def check_space(space: Space) -> None:
     if (first_rung or 0) > most_epochs(space):
         rule = f"must be at most {most_epochs(space)}, the longest training of the space"
         raise SpaceError(Problem(f"{space.place}: study.pruner.min_epochs", rule, first_rung))
+    if any(space.sample(Given(told)).get("prepare", {}).get("face_box") == "mtcnn" for told in probes(space)):
+        check_installed()
 
 
 def probes(space: Space) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fkpsearch.child import Child, Message, refusal
 from fkpsearch.data import Data
+from fkpsearch.detect import check_installed
 from fkpsearch.errors import Problem, SettingsError, TrialError
 from fkpsearch.run_folder import forget
 from fkpsearch.settings import Settings, read_settings, write_settings
@@ -34,6 +35,8 @@ def train_once(
     The same process a study's trial gets, so the same settings give the same value. Raises TrialError when
     the training diverged or failed, ChildDied when its process died, InputError when the user has to mend something.
     """
+    if settings.prepare.face_box == "mtcnn":
+        check_installed()
     forget(folder)
     write_settings(settings, folder / "settings.yaml")
     child = Child(data.folder)

@@ -20,7 +20,13 @@ GIVEN = (255, 120, 20)
 PREDICTED = (40, 40, 240)
 """Red: where a model says it lies."""
 
+BOX = (80, 200, 80)
+"""Green: a face that was found."""
+
 RIM = (255, 255, 255)
+
+SPREAD = 60
+"""Pixels between the outermost keypoints of a mean face at scale 1"""
 
 _SHIFT = 4
 """OpenCV takes whole numbers; these bits of them are its fraction of a pixel."""
@@ -56,6 +62,28 @@ def draw_face(
             if np.isfinite(point).all():
                 _dot(picture, _place(point, scale), scale, colour)
     return np.vstack([picture, _strip(caption, picture.shape[1])]) if caption else picture
+
+
+def draw_photograph(
+    photograph: Picture, boxes: Sequence[NDArray[np.floating] | None], keypoints: Sequence[NDArray[np.floating]]
+) -> Picture:
+    """A copy of a photograph with its faces' boxes ``[4]``, where there are any, and keypoints ``[15, 2]`` drawn in.
+
+    A box is (left, top, right, bottom) in pixels. Dots are as large as faces are, lines as thick as the photograph is
+    large.
+    """
+    import cv2
+
+    picture: Picture = photograph.copy()
+    thick = max(1, round(max(photograph.shape[:2]) / 800))
+    for box, points in zip(boxes, keypoints, strict=True):
+        if box is not None:
+            corners = _whole(np.array([box[[0, 1]], box[[2, 1]], box[[2, 3]], box[[0, 3]]], np.float64))
+            cv2.polylines(picture, [corners], True, BOX, thick, cv2.LINE_AA, _SHIFT)
+        spread = float(np.ptp(points, axis=0).max())
+        for point in points:
+            _dot(picture, np.asarray(point, np.float64), spread / SPREAD, PREDICTED)
+    return picture
 
 
 def montage(
@@ -101,7 +129,7 @@ def _whole(points: NDArray[np.float64]) -> NDArray[np.int32]:
     return np.rint(points * (1 << _SHIFT)).astype(np.int32)
 
 
-def _dot(picture: Picture, centre: NDArray[np.float64], scale: int, colour: tuple[int, int, int]) -> None:
+def _dot(picture: Picture, centre: NDArray[np.float64], scale: float, colour: tuple[int, int, int]) -> None:
     """A rimmed disc, as a polygon because OpenCV's circles of this size are diamonds."""
     import cv2
 

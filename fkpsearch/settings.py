@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from fkpsearch.augment import Augment
 from fkpsearch.errors import SettingsError
+from fkpsearch.frame import Prepare
 from fkpsearch.models import Model
 from fkpsearch.part import Part, part_of
 from fkpsearch.plain import read_yaml, to_yaml, writing
@@ -33,6 +34,7 @@ class Settings(Part):
     """Everything one training depends on beside the data."""
 
     model: Model
+    prepare: Prepare = Prepare()
     augment: Augment = Augment()
     training: Training = Training()
     split: SplitSettings = SplitSettings()

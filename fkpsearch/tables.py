@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fkpsearch.keypoints import NAMES, POPULATIONS
+from fkpsearch.photograph import Seen
 from fkpsearch.scores import Scores
 from fkpsearch.sizes import Built
 from fkpsearch.space import Space
@@ -30,6 +32,13 @@ def plain_table(*columns: str, title: str = "") -> Table:
 def pixels(value: float | None) -> str:
     """An RMSE for people."""
     return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def seen_line(photo: Path, seen: Seen) -> str:
+    """What a photograph shows, in a line."""
+    count = len(seen.faces)
+    faces = f"{count} face{'s' if count > 1 else ''}" if count else "no face"
+    return f"{photo}: {faces}" + (f"; not taken: {', '.join(seen.rejected)}" if seen.rejected else "")
 
 
 def span(seconds: float) -> str:

@@ -50,7 +50,7 @@ class Outcome:
     rows: NDArray[np.int64]
     """[v] rows of the faces that validated."""
     predictions: NDArray[np.float32]
-    """[v, 15, 2] pixels, each row answered by the head of its population."""
+    """[v, 15, 2] pixels of the data's pictures, each row answered by the head of its population."""
     seconds: float
 
     @property
@@ -103,8 +103,9 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
         rate = float(keras.ops.convert_to_numpy(learners[0].net.optimizer.learning_rate))
         loss, to_go_on = fit_team(learners, settings, number)
         seconds = time.perf_counter() - begun
-        predictions = of_population(predict_heads(model, validation.images), validation.population)
-        error = keypoints.rmse(predictions, validation.keypoints)
+        answers = of_population(predict_heads(model, validation.images), validation.population)
+        predictions = validation.in_picture(answers)
+        error = keypoints.rmse(predictions, validation.truth)
         if not (math.isfinite(loss) and math.isfinite(error)):
             raise Diverged(f"epoch {number}: loss {loss:g}, validation RMSE {error:g}")
         if not history or error < history[-1].best:

@@ -83,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _serve(line: _Line, data: Path) -> None:
     from fkpsearch.data import load_data
     from fkpsearch.errors import Diverged, Stopped
+    from fkpsearch.prepare import prepared
     from fkpsearch.run_folder import History, write_validation
     from fkpsearch.settings import settings_of
     from fkpsearch.train import Epoch, train, warm_up
@@ -94,6 +95,7 @@ def _serve(line: _Line, data: Path) -> None:
     job = line.hear()
     folder = Path(job["folder"])
     settings = settings_of(job["settings"], str(folder / "settings.yaml"))
+    faces = prepared(loaded.faces, settings.prepare)
 
     with History(folder) as history:
 
@@ -104,7 +106,7 @@ def _serve(line: _Line, data: Path) -> None:
                 raise Stopped
 
         try:
-            outcome = train(settings, loaded.faces, on_epoch)
+            outcome = train(settings, faces, on_epoch)
         except Stopped:
             return line.say("stopped")
         except Diverged as why:

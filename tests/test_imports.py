@@ -15,13 +15,13 @@ import fkpsearch
 PACKAGE = Path(fkpsearch.__file__).parent
 
 ROWS = (
-    "errors keypoints plain part",
+    "errors keypoints plain part child",
     "registry warp changes augment models.blocks models.family models.baseline models.lenet5 models.alexnet models.vgg",
-    "models.cnn models.resnet models.pretrained models.backbone models recipe settings",
+    "models.cnn models.resnet models.pretrained models.backbone models recipe frame settings",
     "nodes grammar space",
-    "source kaggle data picture survey portrait painting demo",
-    "answer pipeline train",
-    "run_folder scores submission worker child",
+    "accept detect source kaggle data prepare picture survey portrait painting demo",
+    "answer photograph predict pipeline train",
+    "run_folder scores submission worker",
     "strategy lint cost sizes",
     "ledger events study once samples status",
     "card export",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fkpsearch.picture import draw_face, montage, write_png
+from fkpsearch.picture import BOX, PREDICTED, draw_face, draw_photograph, montage, write_png
 
 GREY = np.full((96, 96), 90, np.uint8)
 
@@ -128,3 +128,24 @@ def test_a_png_holds_the_picture_and_nothing_lies_beside_it(tmp_path: Path) -> N
     write_png(tmp_path / "a.png", picture)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png")), picture)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_photograph_keeps_its_size_and_gets_a_box_and_dots_as_large_as_its_faces_are() -> None:
+    photograph = np.full((900, 1600, 3), 90, np.uint8)
+    shape = np.random.default_rng(0).uniform(-0.5, 0.5, (15, 2))
+    shape[0] = (0, 0)
+    large, small = shape * 400 + (1000, 400), shape * 60 + (200, 300)
+    drawn = draw_photograph(photograph, [np.array([780.0, 150, 1220, 650]), None], [large, small])
+    assert drawn.shape == photograph.shape
+    assert (photograph == 90).all()
+    for x, y in ((780, 400), (1220, 400), (1000, 150), (1000, 650)):  # the middle of each edge
+        np.testing.assert_allclose(drawn[y, x], BOX, atol=40)
+    reds = [(drawn.reshape(-1, 3) == PREDICTED).all(axis=1).reshape(900, 1600)]
+    for points in (large, small):
+        for x, y in np.rint(points).astype(int):
+            assert reds[0][y, x]
+    of_large, of_small = reds[0][150:650, 780:1220].sum(), reds[0][200:400, 100:300].sum()
+    assert of_large > 5 * of_small
+    untouched = np.ones((900, 1600), bool)
+    untouched[140:660, 770:1230] = untouched[250:350, 150:250] = False
+    assert (drawn[untouched] == 90).all()
