@@ -27,6 +27,9 @@ app.add_typer(space_app, name="space")
 DataFolder = Annotated[str, typer.Option("--data", help="Folder with Kaggle's files, or `demo`.", metavar="DIR")]
 StudiesFolder = Annotated[Path, typer.Option("--studies", help="Where studies live.", metavar="DIR")]
 STUDIES = Path("studies")
+SpaceArgument = Annotated[
+    str, typer.Argument(help="A space file, or a keras-tuner HyperModel: my_module:Name.", metavar="SPACE")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -70,15 +73,13 @@ def data_demo(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
 
 
 @space_app.command("check")
-def space_check(space: Annotated[Path, typer.Argument(metavar="SPACE.yaml")]) -> None:
+def space_check(space: SpaceArgument) -> None:
     """Lint a space; build its smallest, its largest and 20 random models."""
-    from fkpsearch.lint import check_space
+    from fkpsearch.opening import open_space
     from fkpsearch.sizes import sizes
-    from fkpsearch.space import load_space
     from fkpsearch.tables import parameter_table, size_table
 
-    loaded = load_space(space)
-    check_space(loaded)
+    _, loaded = open_space(space)
     console().print(parameter_table(loaded), "")
     with hushed():
         import keras
@@ -91,30 +92,34 @@ def space_check(space: Annotated[Path, typer.Argument(metavar="SPACE.yaml")]) ->
 
 @app.command()
 def run(
-    space: Annotated[Path, typer.Argument(metavar="SPACE.yaml")],
+    space: SpaceArgument,
     trials: Annotated[int, typer.Option(help="How many finished trials the study shall have, earlier runs included.")],
     data: DataFolder = "data",
     name: Annotated[str | None, typer.Option(help="The study's name; the space's file name by default.")] = None,
     studies: StudiesFolder = STUDIES,
     seed: Annotated[int | None, typer.Option(help="Of sampler and trainings; 0 for a new study.", min=0)] = None,
     timeout: Annotated[str | None, typer.Option(help="Stop after this long: 90s, 30m, 2h.")] = None,
+    engine: Annotated[str, typer.Option(help="Who chooses the trials: optuna or keras-tuner.")] = "optuna",
+    tuner: Annotated[str | None, typer.Option(help="keras-tuner's hyperband, bayesian or random.")] = None,
 ) -> None:
     """Search a space: train trials until the study has as many as asked. Run it again to go on."""
+    from fkpsearch.engine import engine_named
     from fkpsearch.ledger import named_folder
-    from fkpsearch.lint import check_space
-    from fkpsearch.space import load_space
+    from fkpsearch.opening import open_space
     from fkpsearch.study import Interrupted, search
 
     if trials < 1:
         raise InputError(Problem("--trials", "must be at least 1", trials))
     seconds = seconds_of(timeout) if timeout else float("inf")
-    loaded = load_space(space)
-    check_space(loaded)
-    folder = named_folder(name or space.stem, studies)
+    chosen = engine_named(engine, tuner)
+    own_name, loaded = open_space(space, chosen)
+    folder = named_folder(name or own_name, studies)
     faces = open_data(data)
     try:
         with watching(folder.name, trials, seconds) as watch:
-            ledger = search(loaded, faces, folder, trials=trials, seed=seed, timeout=seconds, watch=watch)
+            ledger = search(
+                loaded, faces, folder, trials=trials, seed=seed, timeout=seconds, engine=chosen, watch=watch
+            )
     except Interrupted:
         typer.echo(f"stopped; a running trial was put back, nothing is lost: `{this_command()}` goes on")
         raise typer.Exit(130) from None

@@ -15,10 +15,13 @@ from fkpsearch.space import load_space
 
 def read_decided(path: Path) -> Settings:
     """The settings in a YAML file. Raises SpaceError or SettingsError, naming the ranges where it is a space."""
-    if ranges := load_space(path).ranges():
-        advice = "write one value, or search it with `fkpsearch run`"
-        raise SettingsError(*(Problem(f"{path}: {name}", "is a range", advice=advice) for name in ranges))
-    return read_settings(path)
+    try:
+        return read_settings(path)  # first, as the values of a hypermodel may have names that no space has
+    except SettingsError:
+        if ranges := load_space(path).ranges():
+            advice = "write one value, or search it with `fkpsearch run`"
+            raise SettingsError(*(Problem(f"{path}: {name}", "is a range", advice=advice) for name in ranges)) from None
+        raise
 
 
 def train_once(

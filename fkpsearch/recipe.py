@@ -59,12 +59,16 @@ class Training(Part):
     )
 
 
-def build_optimizer(training: Training, steps_an_epoch: int) -> Any:
-    """The ``keras.optimizers.Optimizer`` with its schedule and averaging."""
+def build_optimizer(training: Training, steps_an_epoch: int, own: Any = None) -> Any:
+    """The ``keras.optimizers.Optimizer`` with its schedule and averaging.
+
+    ``own`` is the one that a user's model came compiled with, not yet built: it takes the place of
+    ``training.optimizer``, with the learning rate it has, which the schedule then moves unless it is one itself.
+    """
     import keras
 
-    rate: Any = training.optimizer.learning_rate
-    if isinstance(training.schedule, Cosine):
+    rate: Any = training.optimizer.learning_rate if own is None else own.get_config()["learning_rate"]
+    if isinstance(training.schedule, Cosine) and not isinstance(rate, dict):
         steps = training.epochs * steps_an_epoch
         warmup = round(training.schedule.warmup * steps)
         rate = keras.optimizers.schedules.CosineDecay(
@@ -74,6 +78,12 @@ def build_optimizer(training: Training, steps_an_epoch: int) -> Any:
             warmup_steps=warmup,
         )
     averaging: dict[str, Any] = {"use_ema": True, "ema_momentum": training.averaging} if training.averaging else {}
+    if own is not None:
+        if not isinstance(rate, dict):  # as the config of a schedule is
+            own.learning_rate = rate
+        for name, value in averaging.items():
+            setattr(own, name, value)
+        return own
     match training.optimizer:
         case Adam():
             return keras.optimizers.Adam(rate, **averaging)

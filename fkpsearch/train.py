@@ -92,7 +92,8 @@ def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = 
         )
         loss, to_go_on = fit_epoch(model, batches, steps)
         seconds = time.perf_counter() - begun
-        lend_answers(model, training)
+        if settings.model.our_head:
+            lend_answers(model, training)
         predictions = of_population(predict_heads(model, validation.images), validation.population)
         error = keypoints.rmse(predictions, validation.keypoints)
         if not (math.isfinite(loss) and math.isfinite(error)):
@@ -129,9 +130,11 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, int]:
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(dtype_policy(settings.training))
     model = settings.model.build()
-    start_at_the_mean(model, training)
+    if settings.model.our_head:
+        start_at_the_mean(model, training)
     steps = steps_an_epoch(training, settings.training.batch_size)
-    optimizer = build_optimizer(settings.training, steps)
+    # a user's model that comes compiled brings its optimiser
+    optimizer = build_optimizer(settings.training, steps, model.optimizer if model.compiled else None)
     model.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
     return model, steps
 

@@ -16,13 +16,13 @@ PACKAGE = Path(fkpsearch.__file__).parent
 
 ROWS = (
     "errors keypoints plain part",
-    "augment models.family models.baseline models.cnn models recipe settings",
+    "augment models.family models.baseline models.cnn models.hypermodel models recipe settings",
     "nodes grammar space",
     "source kaggle data picture survey portrait painting demo",
     "answer pipeline train",
-    "run_folder scores submission worker child",
+    "run_folder scores submission child asking worker",
     "strategy lint cost sizes",
-    "ledger events study once status",
+    "ledger events engine tuner opening study once status",
     "card export",
     "tables live screen cli",
 )

@@ -9,7 +9,8 @@ from pydantic import Field
 from fkpsearch.models.baseline import Baseline
 from fkpsearch.models.cnn import Cnn
 from fkpsearch.models.family import Family
+from fkpsearch.models.hypermodel import Hypermodel
 
-Model = Annotated[Baseline | Cnn, Field(discriminator="kind")]
+Model = Annotated[Baseline | Cnn | Hypermodel, Field(discriminator="kind")]
 
-__all__ = ["Baseline", "Cnn", "Family", "Model"]
+__all__ = ["Baseline", "Cnn", "Family", "Hypermodel", "Model"]

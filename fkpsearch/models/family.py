@@ -8,7 +8,7 @@ pictures as they are and answers in pixels.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -60,6 +60,9 @@ class Family(Part):
     heads: Literal["one", "population"] = Field(
         "one", description="one answer for all, or one per labelling population on a shared trunk"
     )
+
+    our_head: ClassVar[bool] = True
+    """Whether the last layers are ours, so that training can start at the mean keypoints."""
 
     @property
     def answers(self) -> int:
