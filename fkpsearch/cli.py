@@ -115,6 +115,9 @@ def run(
     own_name, loaded = open_space(space, chosen)
     folder = named_folder(name or own_name, studies)
     faces = open_data(data)
+    if tuner:
+        with hushed():
+            import keras_tuner  # noqa: F401 (it brings Keras, whose greetings would garble the table)
     try:
         with watching(folder.name, trials, seconds) as watch:
             ledger = search(

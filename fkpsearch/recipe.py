@@ -67,6 +67,7 @@ def build_optimizer(training: Training, steps_an_epoch: int, own: Any = None) ->
     """
     import keras
 
+    own = getattr(own, "inner_optimizer", own)  # under mixed_float16 Keras wraps it to scale the loss
     rate: Any = training.optimizer.learning_rate if own is None else own.get_config()["learning_rate"]
     if isinstance(training.schedule, Cosine) and not isinstance(rate, dict):
         steps = training.epochs * steps_an_epoch

@@ -193,5 +193,8 @@ def _refusal(hp: Any, value: Scalar) -> str:
 
 
 def first_line(why: BaseException) -> str:
-    """An exception's type and the first line of its text."""
-    return ": ".join([type(why).__name__, *str(why).strip().splitlines()[:1]])
+    """An exception's type and the first line of its text that says something."""
+    lines = [line for line in re.sub(r"\x1b\[\d*m", "", str(why)).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):  # Keras, about its own layers
+        del lines[0]
+    return ": ".join([type(why).__name__, *lines[:1]])
