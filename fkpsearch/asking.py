@@ -27,6 +27,9 @@ from fkpsearch.settings import Settings
 class Trial(Protocol):
     """What answering needs of an Optuna trial."""
 
+    @property
+    def params(self) -> dict[str, Any]: ...
+
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
 
     def suggest_float(
@@ -49,9 +52,15 @@ class Question:
     options: tuple[Scalar, ...] = ()
 
 
+SOURCES = {"model.source", "model.hypermodel.source"}
+"""The parameter that chooses between hypermodels, in a space that has several"""
+
+
 def answer(trial: Trial, question: dict[str, Any]) -> Scalar:
     """The trial's answer to a question, as plain data. Raises ValueError where earlier trials had other options."""
     name, low, high, step, log = (question[field] for field in ("name", "low", "high", "step", "log"))
+    for source in SOURCES & trial.params.keys():  # the same name in two hypermodels is two parameters
+        name = f"{name}[source={trial.params[source]}]"
     match question["word"]:
         case "choice":
             return trial.suggest_categorical(name, question["options"])  # type: ignore[no-any-return]

@@ -261,39 +261,46 @@ def test_values_may_have_names_that_no_space_has(mine: str, tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def study(mine: str, shared_tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    """Two trials of a space with a hypermodel in it and a range beside it."""
+    """Two trials of one hypermodel and one of another, which cannot be built, with a range beside them."""
+    sources = [f"{mine}:Mine", f"{mine}:failing"]
     tree = {
-        "model": {"kind": "hypermodel", "source": f"{mine}:Mine"},
+        "model": {"kind": "hypermodel", "source": {"choice": sources}},
+        "augment": {"flip": {"float": [0.0, 0.5]}},
         **DECIDED,
         **SPLIT,
+        "enqueue": [{"model": {"source": sources[place]}, "augment": {"flip": place / 8}} for place in (0, 1)],
         "study": {"pruner": {"kind": "never"}},
     }
-    tree["augment"] = {"flip": {"float": [0.0, 0.5]}}
-    space = parse_space(to_yaml(tree), "mine.yaml")
-    return search(space, load_data(shared_tiny), tmp_path_factory.mktemp("studies") / "mine", trials=2, seed=1)
+    tree["enqueue"].insert(1, {"model": {"source": sources[0]}})
+    folder = tmp_path_factory.mktemp("studies") / "mine"
+    return search(parse_space(to_yaml(tree), "mine.yaml"), load_data(shared_tiny), folder, trials=3, seed=1)
+
+
+def test_an_exception_in_build_fails_its_trial_with_the_reason(study: Ledger) -> None:
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE", "FAIL"]
+    assert study.trials[2].user_attrs["reason"].endswith("failing: build(hp) raised RuntimeError: no luck")
 
 
 def test_optuna_samples_a_hypermodel_and_its_settings_say_what(study: Ledger, mine: str) -> None:
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2
-    for trial in study.trials:
+    for trial in study.trials[:2]:
         settings = read_settings(study.trial_folder(trial.number) / "settings.yaml")
         assert isinstance(settings.model, Hypermodel)
         asked: list[str] = []
 
         def told(question: dict[str, Any], trial: Any = trial, asked: list[str] = asked) -> Any:
-            asked.append(question["name"])
-            return trial.params[question["name"]]
+            asked.append(f"{question['name']}[source={mine}:Mine]")
+            return trial.params[asked[-1]]
 
         open_again = settings.model_copy(update={"model": settings.model.model_copy(update={"values": {}})})
         assert decide(open_again, told) == settings
-        assert trial.params.keys() == {"augment.flip", *asked}
+        assert trial.params.keys() == {"augment.flip", "model.source", *asked}
 
 
-def test_the_users_optimizer_trains_at_the_rate_it_chose(study: Ledger) -> None:
-    for trial in study.trials:
+def test_the_users_optimizer_trains_at_the_rate_it_chose(study: Ledger, mine: str) -> None:
+    for trial in study.trials[:2]:
         header, *rows = (study.trial_folder(trial.number) / "history.csv").read_text().splitlines()
         rates = [float(row.split(",")[header.split(",").index("learning_rate")]) for row in rows]
-        np.testing.assert_allclose(rates, trial.params["model.values.rate/of/learning"], rtol=1e-6)
+        np.testing.assert_allclose(rates, trial.params[f"model.values.rate/of/learning[source={mine}:Mine]"], rtol=1e-6)
 
 
 def test_its_settings_alone_train_it_again_and_an_export_needs_nobodys_module(
@@ -306,13 +313,6 @@ def test_its_settings_alone_train_it_again_and_an_export_needs_nobodys_module(
     monkeypatch.chdir(tmp_path)
     made = export(study.trial_folder(best.number), data, tmp_path / "out")
     assert made.validation.rmse == pytest.approx(best.value, abs=1e-3)
-
-
-def test_an_exception_in_build_fails_its_trial_with_the_reason(mine: str, shared_tiny: Path, tmp_path: Path) -> None:
-    tree = {"model": {"kind": "hypermodel", "source": f"{mine}:failing"}, **DECIDED, **SPLIT}
-    ledger = search(parse_space(to_yaml(tree), "x"), load_data(shared_tiny), tmp_path / "x", trials=1)
-    assert [trial.state.name for trial in ledger.trials] == ["FAIL"]
-    assert ledger.trials[0].user_attrs["reason"].endswith("failing: build(hp) raised RuntimeError: no luck")
 
 
 def test_a_users_optimizer_takes_schedule_and_averaging_from_the_settings(mine: str) -> None:
@@ -332,3 +332,11 @@ def test_a_users_optimizer_takes_schedule_and_averaging_from_the_settings(mine: 
     own = keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5))
     kept = build_optimizer(settings.training, 10, own)
     assert float(kept._learning_rate(1)) == 0.25, "a schedule of the user's own stays"
+
+
+def test_the_example_in_the_readme_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    (tmp_path / "faces.py").write_text(text.split("```python\n")[1].split("```")[0])
+    model = Hypermodel(source=f"{tmp_path}/faces.py:Faces").build()
+    assert model.compiled
+    assert model.count_params() > 10_000
