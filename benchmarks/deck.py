@@ -98,9 +98,8 @@ def table(study: Path) -> None:
     """Worst first: validation and hold-out RMSE, epochs, seconds."""
     data = load_data(Path(FACES))
     ledger = read(study)
-    print(
-        "| system | validation | hold-out | mean keypoint (hold-out) | best epoch | minutes |\n|---|---|---|---|---|---|"
-    )
+    print("| system | validation | hold-out | mean keypoint | best epoch | minutes |")
+    print("|---" * 6 + "|")
     for trial in reversed(ledger.best(len(ledger.trials))):
         with tempfile.TemporaryDirectory() as to:
             run = ledger.trial_folder(trial.number)

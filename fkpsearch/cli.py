@@ -17,7 +17,6 @@ from fkpsearch.screen import console, hushed, progress, spinner, watching
 
 if TYPE_CHECKING:
     from fkpsearch.data import Data
-    from fkpsearch.space import Space
 
 app = typer.Typer(help="Searches for the best facial-keypoint model your hardware can find.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at the data, or make some.", no_args_is_help=True)
@@ -28,6 +27,9 @@ app.add_typer(space_app, name="space")
 DataFolder = Annotated[str, typer.Option("--data", help="Folder with Kaggle's files, or `demo`.", metavar="DIR")]
 StudiesFolder = Annotated[Path, typer.Option("--studies", help="Where studies live.", metavar="DIR")]
 STUDIES = Path("studies")
+SpaceArgument = Annotated[
+    str, typer.Argument(help="A space file, or a keras-tuner HyperModel: my_module:Name.", metavar="SPACE")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -71,15 +73,13 @@ def data_demo(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
 
 
 @space_app.command("check")
-def space_check(space: Annotated[Path, typer.Argument(metavar="SPACE.yaml")]) -> None:
+def space_check(space: SpaceArgument) -> None:
     """Lint a space; build its smallest, its largest and 20 random models."""
-    from fkpsearch.lint import check_space
+    from fkpsearch.opening import open_space
     from fkpsearch.sizes import sizes
-    from fkpsearch.space import load_space
     from fkpsearch.tables import parameter_table, size_table
 
-    loaded = load_space(space)
-    check_space(loaded)
+    _, loaded = open_space(space)
     console().print(parameter_table(loaded), "")
     with hushed():
         import keras
@@ -92,7 +92,13 @@ def space_check(space: Annotated[Path, typer.Argument(metavar="SPACE.yaml")]) ->
 
 @app.command()
 def run(
-    spaces: Annotated[list[Path], typer.Argument(metavar="SPACE.yaml...", help="Several files: one trial each.")],
+    spaces: Annotated[
+        list[str],
+        typer.Argument(
+            help="A space, or several settings files for a trial each, or a keras-tuner HyperModel: my_module:Name.",
+            metavar="SPACE...",
+        ),
+    ],
     trials: Annotated[
         int | None, typer.Option(help="How many finished trials the study shall have, earlier runs included.")
     ] = None,
@@ -101,21 +107,32 @@ def run(
     studies: StudiesFolder = STUDIES,
     seed: Annotated[int | None, typer.Option(help="Of sampler and trainings; 0 for a new study.", min=0)] = None,
     timeout: Annotated[str | None, typer.Option(help="Stop after this long: 90s, 30m, 2h.")] = None,
+    engine: Annotated[str, typer.Option(help="Who chooses the trials: optuna or keras-tuner.")] = "optuna",
+    tuner: Annotated[str | None, typer.Option(help="keras-tuner's hyperband, bayesian or random.")] = None,
 ) -> None:
     """Search a space: train trials until the study has as many as asked. Run it again to go on.
 
     Several settings files make one study, one trial a file, for a table of them.
     """
+    from fkpsearch.engine import engine_named
     from fkpsearch.ledger import named_folder
+    from fkpsearch.opening import open_spaces, trials_of
     from fkpsearch.study import Interrupted, search
 
     seconds = seconds_of(timeout) if timeout else float("inf")
-    loaded, trials = space_of(spaces, trials)
-    folder = named_folder(name or (spaces[0].parent if loaded.presets else spaces[0]).stem, studies)
+    chosen = engine_named(engine, tuner)
+    own_name, loaded = open_spaces(spaces, chosen)
+    trials = trials_of(loaded, trials)
+    folder = named_folder(name or own_name, studies)
     faces = open_data(data)
+    if tuner:
+        with hushed():
+            import keras_tuner  # noqa: F401 (it brings Keras, whose greetings would garble the table)
     try:
         with watching(folder.name, trials, seconds) as watch:
-            ledger = search(loaded, faces, folder, trials=trials, seed=seed, timeout=seconds, watch=watch)
+            ledger = search(
+                loaded, faces, folder, trials=trials, seed=seed, timeout=seconds, engine=chosen, watch=watch
+            )
     except Interrupted:
         typer.echo(f"stopped; a running trial was put back, nothing is lost: `{this_command()}` goes on")
         raise typer.Exit(130) from None
@@ -269,25 +286,6 @@ def open_data(folder: str) -> Data:
         with progress("drawing demo faces") as tick:
             make_demo(made, on_progress=tick)
     return load_data(made)
-
-
-def space_of(files: list[Path], trials: int | None) -> tuple[Space, int]:
-    """The checked space of one file, or of several settings files, and how many trials it shall have."""
-    from fkpsearch.lint import check_space, presets_of
-    from fkpsearch.space import load_space
-
-    if len(files) > 1:
-        loaded = presets_of(files)
-        if trials is not None and not 1 <= trials <= len(files):
-            raise InputError(Problem("--trials", f"must be 1 to {len(files)}, one a file", trials))
-        return loaded, trials or len(files)
-    if trials is None:
-        raise InputError(Problem("--trials", "is missing", advice="say how many trials the study shall have"))
-    if trials < 1:
-        raise InputError(Problem("--trials", "must be at least 1", trials))
-    loaded = load_space(files[0])
-    check_space(loaded)
-    return loaded, trials
 
 
 def seconds_of(text: str) -> float:

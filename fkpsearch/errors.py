@@ -5,6 +5,7 @@
     │   ├── DataError             the Kaggle files
     │   ├── SpaceError            a space file
     │   ├── SettingsError         a settings file, or settings sampled from a space
+    │   ├── ModelError            a model of the user's own
     │   ├── StudyError            a study folder
     │   └── ExportError           a finished run that cannot be shipped
     ├── TrialError            one trial ended early; the study goes on
@@ -72,6 +73,10 @@ class SpaceError(InputError):
 
 class SettingsError(InputError):
     """Settings that cannot be trained."""
+
+
+class ModelError(InputError):
+    """A model of the user's own cannot be imported, built or used."""
 
 
 class StudyError(InputError):

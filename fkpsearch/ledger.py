@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fkpsearch import __version__
 from fkpsearch.errors import Problem, StudyError
 from fkpsearch.plain import writing
@@ -23,6 +25,9 @@ from fkpsearch.space import Space, load_space
 
 if TYPE_CHECKING:
     import optuna
+
+OPTUNA = "optuna"
+"""The engine of a study where nothing else is said"""
 
 DATABASE = "study.db"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -32,6 +37,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class Facts:
     """What was decided when the study began and holds for all its trials."""
 
+    engine: str
+    """Who chooses its trials: ``optuna`` or, say, ``keras-tuner hyperband``"""
     seed: int
     data: str
     """The data folder, absolute."""
@@ -68,6 +75,11 @@ class Ledger:
     def trial_folder(self, number: int) -> Path:
         """Where a trial keeps its files."""
         return self.folder / "trials" / f"{number:04d}"
+
+
+def training_seed(study_seed: int, trial_number: int) -> int:
+    """The seed of a trial's training: a function of study and trial, never of the process that trains it."""
+    return int(np.random.SeedSequence([study_seed, trial_number]).generate_state(1)[0] >> 1)
 
 
 def named_folder(name: str, studies: Path) -> Path:
@@ -138,7 +150,7 @@ def begin(folder: Path, space: Space, facts: Facts, *, seed_matters: bool) -> Le
     """Open a study to go on with it; make it where there is none. The caller holds it.
 
     ``facts`` are recorded when it is new. Raises StudyError when the folder belongs to another
-    space, to other data or, where ``seed_matters``, to another seed.
+    space, to another engine, to other data or, where ``seed_matters``, to another seed.
     """
     kept = folder / "space.yaml"
     if not (folder / DATABASE).exists() and not kept.exists():
@@ -154,10 +166,11 @@ def begin(folder: Path, space: Space, facts: Facts, *, seed_matters: bool) -> Le
     study = _open(folder, make=True)
     _set_facts(study, facts)
     ledger = Ledger(folder, old, _facts(folder, study), study)
+    _same("engine", ledger.facts.engine, facts.engine, "give the other engine another --name", folder)
     if seed_matters:
         _same("--seed", ledger.facts.seed, facts.seed, "leave --seed out to go on", folder)
     _same("training data", ledger.facts.fingerprint, facts.fingerprint, "give the new data another --name", folder)
-    for params in space.enqueued():
+    for params in space.enqueued() if facts.engine == OPTUNA else ():  # another engine has them take a turn of its own
         study.enqueue_trial(params, skip_if_exists=True)
     return ledger
 
@@ -212,18 +225,24 @@ def _open(folder: Path, *, make: bool) -> optuna.Study:
 
 def _set_facts(study: optuna.Study, facts: Facts) -> None:
     """Record the facts of a new study; those of an old one stay."""
-    known = study.user_attrs
+    known = _recorded(study)
     for name, value in vars(facts).items():
         if name not in known:
             study.set_user_attr(name, value)
 
 
 def _facts(folder: Path, study: optuna.Study) -> Facts:
-    known: dict[str, Any] = study.user_attrs
+    known = _recorded(study)
     try:
         return Facts(**{name: known[name] for name in Facts.__dataclass_fields__})
     except KeyError as name:
         raise StudyError(Problem(str(folder), f"is not a study of fkpsearch: {name} is not recorded")) from None
+
+
+def _recorded(study: optuna.Study) -> dict[str, Any]:
+    """The facts on disk; a study from before there was another engine is Optuna's."""
+    known = dict(study.user_attrs)
+    return {"engine": OPTUNA, **known} if known else {}
 
 
 def _same(what: str, recorded: object, now: object, advice: str, folder: Path) -> None:

@@ -16,8 +16,11 @@ from fkpsearch.space import Space, load_space
 
 def read_decided(path: Path) -> Settings:
     """The settings in a YAML file. Raises SpaceError or SettingsError, naming the ranges where it is a space."""
-    refuse_ranges(load_space(path))
-    return read_settings(path)
+    try:
+        return read_settings(path)  # first, as the values of a hypermodel may have names that no space has
+    except SettingsError:
+        refuse_ranges(load_space(path))
+        raise
 
 
 def refuse_ranges(space: Space) -> None:

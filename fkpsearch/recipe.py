@@ -63,15 +63,20 @@ class Training(Part):
     )
 
 
-def build_optimizer(training: Training, steps_an_epoch: int, slow: Sequence[Any] = (), share: float = 1.0) -> Any:
+def build_optimizer(
+    training: Training, steps_an_epoch: int, slow: Sequence[Any] = (), share: float = 1.0, own: Any = None
+) -> Any:
     """The ``keras.optimizers.Optimizer`` with its schedule and averaging.
 
     ``slow`` are variables that learn at ``share`` of the learning rate and decay at ``share`` of the decay.
+    ``own`` is the one that a user's model came compiled with, not yet built: it takes the place of
+    ``training.optimizer``, with the learning rate it has, which the schedule then moves unless it is one itself.
     """
     import keras
 
-    rate: Any = training.optimizer.learning_rate
-    if isinstance(training.schedule, Cosine):
+    own = getattr(own, "inner_optimizer", own)  # under mixed_float16 Keras wraps it to scale the loss
+    rate: Any = training.optimizer.learning_rate if own is None else own.get_config()["learning_rate"]
+    if isinstance(training.schedule, Cosine) and not isinstance(rate, dict):
         steps = training.epochs * steps_an_epoch
         warmup = round(training.schedule.warmup * steps)
         rate = keras.optimizers.schedules.CosineDecay(
@@ -81,6 +86,12 @@ def build_optimizer(training: Training, steps_an_epoch: int, slow: Sequence[Any]
             warmup_steps=warmup,
         )
     averaging: dict[str, Any] = {"use_ema": True, "ema_momentum": training.averaging} if training.averaging else {}
+    if own is not None:
+        if not isinstance(rate, dict):  # as the config of a schedule is
+            own.learning_rate = rate
+        for name, value in averaging.items():
+            setattr(own, name, value)
+        return own
     match training.optimizer:
         case Adam():
             return _two_rates(keras.optimizers.Adam, slow, share)(rate, **averaging)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fkpsearch.cost import Cost, cost_of
-from fkpsearch.errors import Problem, SettingsError, SpaceError
+from fkpsearch.errors import ModelError, Problem, SettingsError, SpaceError
 from fkpsearch.lint import ends
 from fkpsearch.models import Family
 from fkpsearch.settings import Settings, settings_of
@@ -83,6 +83,9 @@ class _Scales:
             cost = self.cost(settings)
         except SettingsError:
             return None  # values that fail only together, which the sampler learns; `lint` finds the others
+        except ModelError as why:
+            self.problems.setdefault(str(why), why.problems[0])
+            return None
         except Exception as why:  # whatever Keras raises on a shape it cannot make
             values = ", ".join(f"{name} = {value}" for name, value in params.items() if name.startswith("model."))
             place = f"{self.space.place}: model.{family}"

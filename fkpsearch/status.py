@@ -25,6 +25,7 @@ def status_of(ledger: Ledger, *, active: bool) -> dict[str, Any]:
         "study": ledger.folder.resolve().name,
         "folder": str(ledger.folder.resolve()),
         "active": active,
+        "engine": ledger.facts.engine,
         "data": ledger.facts.data,
         "seed": ledger.facts.seed,
         "mean_keypoint_rmse": ledger.facts.mean_rmse,

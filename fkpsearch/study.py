@@ -17,27 +17,27 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from fkpsearch.asking import answer
 from fkpsearch.child import Child, ChildDied, Message, refusal
 from fkpsearch.data import Data, split
+from fkpsearch.engine import Engine, Optuna
 from fkpsearch.errors import DataError, FkpError, Problem, SettingsError, StudyError
 from fkpsearch.events import EpochDone, Event, SearchBegan, TrialFinished, TrialStarted
 from fkpsearch.keypoints import mean_keypoints
-from fkpsearch.ledger import Facts, Ledger, begin, checkpoint, database_errors, held, put_back
-from fkpsearch.lint import common_split, most_epochs
+from fkpsearch.ledger import OPTUNA, Facts, Ledger, begin, checkpoint, database_errors, held, put_back, training_seed
+from fkpsearch.lint import common_split
 from fkpsearch.plain import writable_folder
 from fkpsearch.run_folder import forget
 from fkpsearch.scores import mean_line
 from fkpsearch.settings import Settings, SplitSettings, settings_of, write_settings
 from fkpsearch.space import Space
-from fkpsearch.strategy import build_pruner, build_sampler, strategy_of
+from fkpsearch.tuner import KerasTuner
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
 KEPT_MODELS = 5
-"""Model files are kept for this many best trials; all others keep their metrics only."""
+"""Model files are kept for this many best trials, or for every settings file; all others keep their metrics only."""
 
 POLL = 0.2
 """Seconds between two looks at the clock and at Ctrl-C while a child trains."""
@@ -72,14 +72,17 @@ def search(
     trials: int,
     seed: int | None = None,
     timeout: float = math.inf,
+    engine: str = OPTUNA,
     watch: Callable[[Event], None] = lambda _: None,
 ) -> Ledger:
     """Bring the study in ``folder`` to ``trials`` finished trials, or as far as ``timeout`` seconds carry it.
 
-    Raises StudyError when the folder is another space's or cannot be written or no child can be started,
-    Interrupted after Ctrl-C or SIGTERM. However it ends, nothing is left running and the next call goes on.
+    Raises StudyError when the folder is another space's or another engine's or cannot be written, when no child can
+    be started or the engine has no more trials, Interrupted after Ctrl-C or SIGTERM. However it ends, nothing is
+    left running and the next call goes on.
     """
     facts = Facts(
+        engine=engine,
         seed=seed or 0,
         data=str(data.folder.resolve()),
         fingerprint=data.faces.fingerprint,
@@ -111,11 +114,6 @@ def mean_keypoint_line(shares: SplitSettings, data: Data) -> float:
     return line
 
 
-def training_seed(study_seed: int, trial_number: int) -> int:
-    """The seed of a trial's training: a function of study and trial, never of the process that trains it."""
-    return int(np.random.SeedSequence([study_seed, trial_number]).generate_state(1)[0] >> 1)
-
-
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
     """Turns the first Ctrl-C, SIGTERM or closed terminal into a flag; the second Ctrl-C interrupts at once."""
@@ -145,9 +143,9 @@ class _Supervisor:
         self, ledger: Ledger, data: Data, watch: Callable[[Event], None], must_stop: Callable[[], bool]
     ) -> None:
         self.ledger, self.data, self.watch, self.must_stop = ledger, data, watch, must_stop
-        self.strategy = strategy_of(ledger.space.study, str(ledger.folder / "space.yaml"))
-        ledger.study.pruner = build_pruner(self.strategy, most_epochs(ledger.space))
+        self.engine: Engine = Optuna(ledger) if ledger.facts.engine == OPTUNA else KerasTuner(ledger)
         self.spare: Child | None = None
+        self.kept = max(KEPT_MODELS, len(ledger.space.presets))
 
     def run(self, trials: int) -> None:
         """Until ``trials`` are finished or it is time to stop."""
@@ -161,7 +159,7 @@ class _Supervisor:
     def run_trial(self, *, last: bool) -> None:
         """Ask, train, tell; a trial that cannot be brought to an end is put back."""
         began = time.monotonic()
-        trial = self.ask()
+        trial = self.engine.ask()
         try:
             settled = self.settle(trial)
             end = self.train(trial, settled, last=last) if isinstance(settled, Settings) else settled
@@ -173,17 +171,9 @@ class _Supervisor:
         else:
             self.tell(trial, end, time.monotonic() - began)
 
-    def ask(self) -> Trial:
-        """The next trial: one that waits, else the sampler's."""
-        # A sampler seeded by the trial's place makes the sequence of settings the same whether or
-        # not the search was interrupted in between.
-        seed = training_seed(self.ledger.facts.seed, len(self.ledger.finished()))
-        self.ledger.study.sampler = build_sampler(self.strategy, seed)
-        return self.ledger.study.ask()
-
     def settle(self, trial: Trial) -> Settings | _End:
         """The trial's settings, also on disk, or how it ends without any."""
-        tree = self.ledger.space.sample(trial)
+        tree = self.engine.granted(trial, self.ledger.space.sample(trial))
         tree.setdefault("seed", training_seed(self.ledger.facts.seed, trial.number))
         try:
             settings = settings_of(tree, f"trial {trial.number}")
@@ -204,7 +194,7 @@ class _Supervisor:
             return None
         try:
             folder = self.ledger.trial_folder(trial.number).resolve()
-            child.send("train", folder=str(folder), settings=settings.model_dump(mode="json"))
+            child.send("train", folder=str(folder), settings=settings.model_dump(mode="json"), ask=True)
             self.watch(TrialStarted(trial.number, child.pid))
             if not last:
                 self.spare = Child(self.data.folder)
@@ -260,6 +250,12 @@ class _Supervisor:
         while done or not self.must_stop():
             message = child.receive(POLL)
             match message and message["is"]:
+                case "suggest":
+                    assert message
+                    try:
+                        child.send("use", value=answer(trial, message))
+                    except ValueError as why:  # a choice whose options are not those of earlier trials
+                        return _End("FAIL", reason=str(why))
                 case "epoch":
                     assert message
                     epoch = message["epoch"]
@@ -294,7 +290,7 @@ class _Supervisor:
         if number > known:
             trial.report(best, number)
         self.watch(EpochDone(trial.number, number, message["rmse"], best, message["images_per_second"]))
-        if number >= known and not last and trial.should_prune():
+        if number >= known and not last and self.engine.prunes(trial):
             child.send("stop")
             return _End("PRUNED", best, f"behind the others at epoch {number}")
         child.send("go")
@@ -302,8 +298,8 @@ class _Supervisor:
 
     def deserves_a_file(self, value: float) -> bool:
         """Whether a value is among the best few."""
-        best = self.ledger.best(KEPT_MODELS)
-        return len(best) < KEPT_MODELS or value < (best[-1].value or math.inf)
+        best = self.ledger.best(self.kept)
+        return len(best) < self.kept or value < (best[-1].value or math.inf)
 
     def tell(self, trial: Trial, end: _End, seconds: float) -> None:
         """Tell Optuna, drop the model files no longer wanted, tell the watcher."""
@@ -314,7 +310,7 @@ class _Supervisor:
             trial.set_user_attr("reason", reason)
         value = end.value if end.state == "COMPLETE" else None
         told = self.ledger.study.tell(trial, value, state=TrialState[end.state])
-        wanted = {best.number for best in self.ledger.best(KEPT_MODELS)}
+        wanted = {best.number for best in self.ledger.best(self.kept)}
         for other in self.ledger.trials:
             if other.number not in wanted:
                 (self.ledger.trial_folder(other.number) / "model.keras").unlink(missing_ok=True)

@@ -142,6 +142,7 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     """Where a study stands, from `status.status_of`."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("study", f"{status['study']} ({'running' if status['active'] else 'not running'})")
+    facts.add_row("engine", status["engine"])
     facts.add_row("data", status["data"])
     states = Text("   ").join(
         Text(f"{count} {state.lower()}", STYLES[state]) for state, count in status["trials"].items() if count

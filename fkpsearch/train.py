@@ -144,10 +144,11 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
     learners = []
     for member, net in zip(family.members, family.nets(model), strict=True):
         faces = faces_of(member, training)
-        start_at_the_mean(net, faces, member.points)
+        if family.our_head:
+            start_at_the_mean(net, faces, member.points)
         faces = enlarge(faces, settings.augment, settings.seed)
         steps = steps_an_epoch(faces, settings.training.batch_size)
-        optimizer = build_optimizer(settings.training, steps, *family.slow(net))
+        optimizer = build_optimizer(settings.training, steps, *family.slow(net), family.own_optimizer(net))
         # compiled beside it: whoever loads the model's file could not resolve optimiser and loss
         learner = keras.Model(net.inputs, net.outputs, name=net.name)
         learner.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
@@ -192,7 +193,8 @@ def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[f
             points=learner.points,
         )
         loss, weights = fit_epoch(learner.net, batches, learner.steps)
-        lend_answers(learner.net, learner.faces, learner.points)
+        if settings.model.our_head:
+            lend_answers(learner.net, learner.faces, learner.points)
         total += loss * learner.steps
         to_go_on.append(weights)
     return total / sum(learner.steps for learner in learners), to_go_on

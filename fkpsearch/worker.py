@@ -7,13 +7,16 @@ waits for its answer, so what is pruned does not depend on the speed of the data
 
     child                                 supervisor
     {"is": "ready", "fingerprint": ...}
-                                          {"do": "train", "folder": ..., "settings": {...}}
+                                          {"do": "train", "folder": ..., "settings": {...}, "ask": true}
+    {"is": "suggest", "name": ..., ...}
+                                          {"do": "use", "value": ...}
     {"is": "epoch", "epoch": 1, ...}
                                           {"do": "go"} or {"do": "stop"}
     {"is": "done", "rmse": ...}
                                           {"do": "keep"} or {"do": "drop"}
     {"is": "saved"}
 
+A child that may ask does so for whatever its settings leave to a hypermodel to ask for (asking.py).
 The end may also be ``stopped``, ``diverged`` or ``failed``, the last two with the reason in ``why``, or ``refused``
 with ``lines`` that say what the user has to mend before anything can train.
 """
@@ -34,7 +37,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fkpsearch.errors import InputError
+from fkpsearch.errors import InputError, ModelError
 
 
 class _Line:
@@ -56,6 +59,10 @@ class _Line:
         self._out.write(json.dumps({"is": kind, **content}) + "\n")
         self._out.flush()
 
+    def ask(self, question: dict[str, Any]) -> Any:
+        self.say("suggest", **question)
+        return self.hear()["value"]
+
     def hear(self) -> dict[str, Any]:
         return self._heard.get()
 
@@ -69,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     line = _Line()
     try:
         _serve(line, data)
+    except ModelError as why:  # of this trial's values, perhaps
+        line.say("failed", why=str(why))
     except InputError as why:  # such as weights that are not there: more trials would not mend it
         line.say("refused", lines=[str(problem) for problem in why.problems])
     except Exception as why:
@@ -81,11 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _serve(line: _Line, data: Path) -> None:
+    from fkpsearch.asking import decide
     from fkpsearch.data import load_data
     from fkpsearch.errors import Diverged, Stopped
     from fkpsearch.prepare import prepared
     from fkpsearch.run_folder import History, write_validation
-    from fkpsearch.settings import settings_of
+    from fkpsearch.settings import settings_of, write_settings
     from fkpsearch.train import Epoch, train, warm_up
 
     loaded = load_data(data)
@@ -95,6 +105,9 @@ def _serve(line: _Line, data: Path) -> None:
     job = line.hear()
     folder = Path(job["folder"])
     settings = settings_of(job["settings"], str(folder / "settings.yaml"))
+    if job.get("ask"):
+        settings = decide(settings, line.ask)
+        write_settings(settings, folder / "settings.yaml")
     faces = prepared(loaded.faces, settings.prepare)
 
     with History(folder) as history:

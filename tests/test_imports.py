@@ -17,13 +17,13 @@ PACKAGE = Path(fkpsearch.__file__).parent
 ROWS = (
     "errors keypoints plain part child",
     "registry warp changes augment models.blocks models.family models.baseline models.lenet5 models.alexnet models.vgg",
-    "models.cnn models.resnet models.pretrained models.backbone models recipe frame settings",
+    "models.cnn models.resnet models.pretrained models.backbone models.hypermodel models recipe frame settings",
     "nodes grammar space",
     "accept detect source kaggle data prepare picture survey portrait painting demo",
     "answer photograph predict pipeline train",
-    "run_folder scores submission worker",
+    "run_folder scores submission asking worker",
     "strategy lint cost sizes",
-    "ledger events study once samples status",
+    "ledger events engine tuner opening study once samples status",
     "card export",
     "tables live screen cli",
 )

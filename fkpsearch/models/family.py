@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -57,6 +57,9 @@ class Family(Part):
         "none", description="one net, the deck's D1 and D2 (4 and 11 keypoints), or a net for each labelling population"
     )
 
+    our_head: ClassVar[bool] = True
+    """Whether the last layers are ours, so that training can start at the mean keypoints."""
+
     @property
     def members(self) -> tuple[Member, ...]:
         """The nets of the model, in the order they are trained."""
@@ -78,6 +81,10 @@ class Family(Part):
     def slow(self, net: Any) -> tuple[list[Any], float]:
         """The variables of a built net that learn at a share of the learning rate, and the share."""
         return [], 1.0
+
+    def own_optimizer(self, net: Any) -> Any:
+        """The optimiser a built net brings along, taken out of it; None = the settings' own."""
+        return None
 
     def build(self, lent: Collection[int] = ()) -> Any:
         """A ``keras.Model``: gray pictures ``[b, 96, 96, 1]`` in 0..255 -> float32 ``[b, answers, 15, 2]`` in pixels.
