@@ -21,7 +21,7 @@ from fkpsearch.asking import answer
 from fkpsearch.child import Child, ChildDied, Message, refusal
 from fkpsearch.data import Data, split
 from fkpsearch.engine import Engine, Optuna
-from fkpsearch.errors import DataError, FkpError, Problem, SettingsError, StudyError
+from fkpsearch.errors import DataError, FkpError, InputError, Problem, SettingsError, StudyError
 from fkpsearch.events import EpochDone, Event, SearchBegan, TrialFinished, TrialStarted
 from fkpsearch.keypoints import mean_keypoints
 from fkpsearch.ledger import OPTUNA, Facts, Ledger, begin, checkpoint, database_errors, held, put_back, training_seed
@@ -220,17 +220,22 @@ class _Supervisor:
                     return child
                 child.kill()
                 return None
+            except InputError:
+                child.kill()
+                raise
             except ChildDied as death:
                 child.kill()
                 why = str(death)
         raise StudyError(Problem(str(self.ledger.folder), f"no training process could be started: {why}"))
 
     def is_ready(self, child: Child) -> bool:
-        """Wait until a child is ready; False when it is time to stop. Raises ChildDied, StudyError."""
+        """Wait until a child is ready; False when it is time to stop. Raises ChildDied, StudyError, InputError."""
         while not self.must_stop():
             message = child.receive(POLL)
             if message and message["is"] == "failed":
                 raise ChildDied(message["why"])
+            if message and message["is"] == "refused":
+                raise refusal(message)
             if message and message["fingerprint"] != self.ledger.facts.fingerprint:
                 child.kill()
                 place = str(self.data.folder)

@@ -323,14 +323,14 @@ def test_a_users_optimizer_takes_schedule_and_averaging_from_the_settings(mine: 
     tree = {"model": {"kind": "hypermodel", "source": f"{mine}:Mine"}, "training": {"averaging": 0.9, "epochs": 10}}
     settings: Settings = settings_of(tree, "x")
     model = settings.model.build()
-    optimizer = build_optimizer(settings.training, 10, model.optimizer)
+    optimizer = build_optimizer(settings.training, 10, own=model.optimizer)
     assert isinstance(optimizer, keras.optimizers.SGD)
     assert (optimizer.momentum, optimizer.use_ema, optimizer.ema_momentum) == (0.5, True, 0.9)
     moved = optimizer._learning_rate
     assert float(moved(5)) == pytest.approx(1e-3), "the rate it was compiled with, at the end of the warm-up"
     assert float(moved(100)) == pytest.approx(0.0, abs=1e-9)
     own = keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5))
-    kept = build_optimizer(settings.training, 10, own)
+    kept = build_optimizer(settings.training, 10, own=own)
     assert float(kept._learning_rate(1)) == 0.25, "a schedule of the user's own stays"
 
 
