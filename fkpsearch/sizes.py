@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fkpsearch.asking import answer, decide
 from fkpsearch.cost import Cost, cost_of
 from fkpsearch.errors import ModelError, Problem, SettingsError, SpaceError
 from fkpsearch.lint import ends
@@ -56,7 +57,7 @@ def sizes(
             on_progress(len(found), total)
     for number in range(DRAWS * random_models):
         if len(found) < total and not scales.problems:  # values that make no model together are drawn again
-            if built := scales.weigh(space.random(number)[0], "random"):
+            if built := scales.weigh(space.random(number)[0], "random", seed=number):
                 found.append(built)
             on_progress(len(found), total)
     if scales.problems:
@@ -73,13 +74,20 @@ class _Scales:
         self.problems: dict[str, Problem] = {}
         """By branch: the first values with which it could not be built"""
 
-    def weigh(self, told: Params, which: Which, start: Literal["low", "high"] = "low") -> Built | None:
-        """Build the model of ``told``, all other parameters at one end; None where it cannot be built."""
+    def weigh(
+        self, told: Params, which: Which, start: Literal["low", "high"] = "low", seed: int | None = None
+    ) -> Built | None:
+        """Build the model of ``told``, all other parameters at one end; None where it cannot be built.
+
+        What a hypermodel asks for has its defaults, or with a ``seed`` values drawn at random.
+        """
         tree = self.space.sample(Given(told, start))
         params = self.space.params_of(tree, self.space.place)
         family = str(tree["model"].get("kind"))
         try:
             settings = settings_of(tree, self.space.place)
+            if seed is not None:
+                settings = _drawn(settings, seed)
             cost = self.cost(settings)
         except SettingsError:
             return None  # values that fail only together, which the sampler learns; `lint` finds the others
@@ -115,3 +123,14 @@ class _Scales:
                     if other and sign * other.cost.parameters < sign * best.cost.parameters:
                         best, moved = other, True
         return best
+
+
+def _drawn(settings: Settings, seed: int) -> Settings:
+    """The settings with random values for all that their hypermodel asks, where they have one."""
+    if settings.model.our_head:
+        return settings
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()
+    return decide(settings, lambda question: answer(trial, question))

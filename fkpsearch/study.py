@@ -237,7 +237,6 @@ class _Supervisor:
             if message and message["is"] == "refused":
                 raise refusal(message)
             if message and message["fingerprint"] != self.ledger.facts.fingerprint:
-                child.kill()
                 place = str(self.data.folder)
                 raise StudyError(Problem(place, "changed while the search was running", advice="run it again"))
             if message:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fkpsearch.keypoints import NAMES, POPULATIONS
+from fkpsearch.opening import sources
 from fkpsearch.photograph import Seen
 from fkpsearch.scores import Scores
 from fkpsearch.sizes import Built
@@ -97,7 +98,8 @@ def parameter_table(space: Space) -> RenderableType:
         table.add_row(parameter.name, Text(str(parameter.node)), Text(parameter.condition, "dim"))
     count = space.count()
     total = "infinite" if count is None else f"{count:,}"
-    return Group(table, f"configurations: {total}")
+    more = ", times those of build(hp)" if sources(space) else ""
+    return Group(table, f"configurations: {total}{more}")
 
 
 def size_table(built: Sequence[Built]) -> RenderableType:

@@ -246,8 +246,11 @@ def test_a_source_that_is_none_is_refused_by_the_space(mine: str) -> None:
 
 
 def test_checking_a_space_builds_with_the_defaults_and_names_what_cannot_be_built(mine: str) -> None:
-    built = sizes(space_of(f"{mine}:flat"), random_models=1)
-    assert built[0].cost.parameters == 36 * 1 + 1 + 30 * 1 + 30
+    built = sizes(space_of(f"{mine}:flat"), random_models=8)
+    parameters = [36 * width + width + 30 * width + 30 for width in range(1, 9)]
+    assert [one.cost.parameters for one in built[:2]] == [parameters[0]] * 2
+    assert {one.cost.parameters for one in built[2:]} <= set(parameters)
+    assert len({one.cost.parameters for one in built[2:]}) > 2, "drawn at random"
     with pytest.raises(SpaceError, match=r"^[^\n]*wrong: must answer with \[b, 30\] or \[b, 15, 2\][^\n]*$"):
         sizes(space_of(f"{mine}:wrong"), random_models=1)
 

@@ -101,7 +101,8 @@ def test_the_time_left_is_that_of_the_missing_trials_or_what_the_timeout_leaves(
 
 def test_brackets_in_names_and_reasons_are_shown_as_they_are() -> None:
     status = {
-        "study": "a[1]", "active": False, "data": "/data/[old]/x", "mean_keypoint_rmse": 3.0, "seed": 0,
+        "study": "a[1]", "active": False, "engine": "optuna", "data": "/data/[old]/x", "seed": 0,
+        "mean_keypoint_rmse": 3.0,
         "trials": {"COMPLETE": 0, "PRUNED": 0, "FAIL": 1, "RUNNING": 0, "WAITING": 0},
         "best": None, "leaders": [], "running": [],
         "reasons": [{"trial": 0, "state": "FAIL", "reason": "lost [/x] in [red]"}],
