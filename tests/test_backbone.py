@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import math
 import threading
 from collections.abc import Iterator
@@ -278,3 +279,63 @@ def test_a_saved_model_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"not one")
     with pytest.raises(SettingsError, match="is no SavedModel that makes features of pictures"):
         Backbone(saved_model=str(tmp_path)).build()
+
+
+class Kaggle(http.server.BaseHTTPRequestHandler):
+    """As much of Kaggle as `kagglehub.model_download` needs; the files lie in ``folder``."""
+
+    folder: Path
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/ListModelInstanceVersionFiles"):
+            names = [str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()]
+            body = json.dumps({"files": [{"name": name} for name in names], "nextPageToken": ""}).encode()
+        elif self.path.endswith("/DownloadModelInstanceVersion"):
+            body = (self.folder / asked["path"]).read_bytes()
+        else:
+            return self.send_error(404)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json" if body[:1] == b"{" else "application/octet-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+HANDLE = "google/inception-v2/tensorFlow2/feature-vector/2"
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHTTPServer]:
+    """A stand-in for Kaggle that has a model, kagglehub pointed at it, with a cache of its own."""
+    from kagglesdk import kaggle_env
+
+    save_features(tmp_path / "on-kaggle", side=224)
+    handler = type("Handler", (Kaggle,), {"folder": tmp_path / "on-kaggle"})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "cache"))
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.TEST, address)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_kaggle_handle_is_downloaded_once_and_without_a_network_one_line_says_what_to_do(
+    kaggle: http.server.ThreadingHTTPServer,
+) -> None:
+    assert cost_of(Backbone(saved_model=HANDLE)).trainable == 30_750
+    kaggle.shutdown()
+    kaggle.server_close()
+    assert cost_of(Backbone(saved_model=HANDLE)).trainable == 30_750
+    with pytest.raises(SettingsError) as caught:
+        Backbone(saved_model=HANDLE.replace("v2/", "v1/")).build()
+    line = str(caught.value)
+    assert line.startswith("model.backbone.saved_model: cannot be downloaded from Kaggle: ")
+    assert line.endswith("; download it where there is a network and name its folder")
+    assert "\n" not in line
