@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ class Cost:
     multiply_adds: int
     """Of convolutions and dense layers; everything else is small beside them."""
     activation_bytes: int
-    """Outputs of all layers, as training has to keep them for the gradient."""
+    """Outputs of all layers, as training has to keep them for the gradient; of a team the largest net's, as its nets
+    are trained in turn."""
 
 
 def cost_of(family: Family) -> Cost:
@@ -26,13 +28,14 @@ def cost_of(family: Family) -> Cost:
     import keras
 
     keras.config.set_dtype_policy("float32")
-    with keras.device("cpu"):
+    # stateless: no weight is drawn or kept, which is most of what building costs
+    with keras.device("cpu"), nullcontext() if family.ready_made else keras.StatelessScope():
         model = family.bare().build()
     cost = Cost(
         parameters=model.count_params(),
         trainable=sum(math.prod(weight.shape) for weight in model.trainable_weights),
         multiply_adds=sum(_multiply_adds(layer) for layer in _layers(model)),
-        activation_bytes=sum(_output_bytes(layer) for layer in _layers(model)),
+        activation_bytes=max(sum(_output_bytes(layer) for layer in _layers(net)) for net in family.nets(model)),
     )
     keras.backend.clear_session(free_memory=False)
     return cost

@@ -166,6 +166,12 @@ def test_a_net_for_each_population_and_lent_keypoints_come_from_the_full_one() -
     np.testing.assert_allclose(answers, wanted * 48 + 47.5, rtol=1e-5)
 
 
+def test_a_team_costs_the_sum_of_its_nets_but_keeps_the_activations_of_one_at_a_time() -> None:
+    one, team = cost_of(Cnn(width=2)), cost_of(Cnn(width=2, specialists="population"))
+    assert (team.parameters, team.multiply_adds) == (2 * one.parameters, 2 * one.multiply_adds)
+    assert team.activation_bytes == one.activation_bytes
+
+
 def test_a_net_for_one_population_has_one_head_whatever_heads_says() -> None:
     one, two = (Cnn(width=1, specialists="population", heads=heads) for heads in ("one", "population"))  # type: ignore[arg-type]
     assert cost_of(one) == cost_of(two)

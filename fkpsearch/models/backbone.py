@@ -84,6 +84,10 @@ class Backbone(Family):
             )
         return self
 
+    @property
+    def ready_made(self) -> bool:
+        return self.saved_model is not None
+
     def slow(self, net: Any) -> tuple[list[Any], float]:
         import keras
 

@@ -70,6 +70,11 @@ class Family(Part):
         """How many answers a picture gets: 1, or one for each population."""
         return len(keypoints.POPULATIONS) if "population" in (self.heads, self.specialists) else 1
 
+    @property
+    def ready_made(self) -> bool:
+        """Whether some of its layers are not made by us, so that there is no building them without their weights."""
+        return False
+
     @abstractmethod
     def forward(self, pictures: Tensor) -> Tensor:
         """Features of float pictures ``[b, 96, 96, 1]`` in [-1, 1]; any shape ``[b, ...]``."""

@@ -39,6 +39,10 @@ class Hypermodel(Family):
 
     our_head: ClassVar[bool] = False
 
+    @property
+    def ready_made(self) -> bool:
+        return True
+
     @field_validator("source")
     @classmethod
     def _names_something(cls, source: str) -> str:
