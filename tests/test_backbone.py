@@ -15,11 +15,15 @@ import numpy as np
 import pytest
 
 from fkpsearch.cost import cost_of
+from fkpsearch.data import load_data
 from fkpsearch.errors import SettingsError
+from fkpsearch.export import export
 from fkpsearch.models import Backbone
 from fkpsearch.models.backbone import NETWORKS
+from fkpsearch.once import train_once
 from fkpsearch.part import part_of
 from fkpsearch.recipe import AdamW, Constant, Training, build_optimizer
+from fkpsearch.settings import settings_of
 from fkpsearch.train import masked_squared_error
 
 SMALL = "mobilenet_v2_035"
@@ -339,3 +343,22 @@ def test_a_kaggle_handle_is_downloaded_once_and_without_a_network_one_line_says_
     assert line.startswith("model.backbone.saved_model: cannot be downloaded from Kaggle: ")
     assert line.endswith("; download it where there is a network and name its folder")
     assert "\n" not in line
+
+
+def test_a_saved_models_export_answers_in_a_clean_process_and_says_what_it_needs(
+    shared_tiny: Path, tmp_path: Path
+) -> None:
+    save_features(tmp_path / "hub", side=None, features=16)
+    tree = {
+        "model": {"kind": "backbone", "saved_model": str(tmp_path / "hub"), "dense": {"width": 8}},
+        "training": {"epochs": 2, "batch_size": 8},
+        "split": {"validation": 0.2, "holdout": 0.1},
+    }
+    run = tmp_path / "run"
+    run.mkdir()
+    train_once(settings_of(tree, "x"), load_data(shared_tiny), run)
+    made = export(run, load_data(shared_tiny), tmp_path / "out")
+    assert made.submission is not None
+    text = (made.folder / "README.md").read_text()
+    assert f"SavedModel `{tmp_path / 'hub'}`" in text
+    assert "safe_mode=False" in text
