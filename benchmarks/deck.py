@@ -1,6 +1,6 @@
 """The deck's systems at a laptop's size: `spaces/deck/laptop/`, on real faces, for equal minutes each.
 
-    python benchmarks/deck.py calibrate --minutes 3     # how many epochs of each file take three minutes here
+    python benchmarks/deck.py calibrate [NAME...]       # how many epochs of each file take three minutes here
     python benchmarks/deck.py train                     # one study of all files, `studies/deck-laptop`
     python benchmarks/deck.py sets                      # one of the ten augmentation sets and none, equal epochs
     python benchmarks/deck.py table STUDY               # its trials with their hold-out scores, as Markdown
@@ -64,7 +64,7 @@ def calibrate(files: list[Path], minutes: float) -> None:
     data = load_data(Path(FACES))
     for file in files:
         settings = read_decided(file)
-        short = settings.model_copy(update={"training": settings.training.model_copy(update={"epochs": 3})})
+        short = settings.model_copy(update={"training": settings.training.model_copy(update={"epochs": 2})})
         with tempfile.TemporaryDirectory() as run:
             ends: list[float] = []
             train_once(short, data, Path(run), lambda _, ends=ends: ends.append(time.perf_counter()))
@@ -81,7 +81,7 @@ def simple_net(folder: Path) -> list[Path]:
     sets = {path.stem: yaml.safe_load(path.read_text())["augment"] for path in SETS}
     copies = []
     for name, augment in {"augment-none": {}, **sets}.items():
-        epochs = 30 if augment else 60  # a copy doubles the pictures of an epoch: equal steps for all
+        epochs = 15 if augment else 30  # a copy doubles the pictures of an epoch: equal steps for all
         copies.append(folder / f"{name}.yaml")
         changed = {**tree, "augment": augment, "training": {**tree["training"], "epochs": epochs}}
         copies[-1].write_text(yaml.safe_dump(changed, sort_keys=False))
@@ -120,20 +120,21 @@ def main() -> None:
     """Do what was asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["calibrate", "train", "sets", "table"])
-    parser.add_argument("study", nargs="?", type=Path)
+    parser.add_argument("names", nargs="*", help="files to calibrate or train, all by default; the study of a table")
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--imagenet", action="store_true")
     told = parser.parse_args()
+    chosen = [file for file in FILES if not told.names or file.stem in told.names]
     with tempfile.TemporaryDirectory() as folder:
         match told.what:
             case "calibrate":
-                calibrate(with_stand_ins(FILES, Path(folder), imagenet=told.imagenet), told.minutes)
+                calibrate(with_stand_ins(chosen, Path(folder), imagenet=told.imagenet), told.minutes)
             case "train":
-                search(with_stand_ins(FILES, Path(folder), imagenet=told.imagenet), "deck-laptop")
+                search(with_stand_ins(chosen, Path(folder), imagenet=told.imagenet), "deck-laptop")
             case "sets":
                 search(simple_net(Path(folder)), "deck-sets")
             case "table":
-                table(told.study)
+                table(Path(told.names[0]))
 
 
 if __name__ == "__main__":

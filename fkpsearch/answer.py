@@ -36,12 +36,28 @@ def of_population(answers: NDArray[np.float32], population: NDArray[np.int8]) ->
     return chosen
 
 
-def main(model: str, pictures: str, answers: str) -> None:
-    """Load, predict, write."""
+def load_trusted(model: Path, source: str = "") -> Any:
+    """A ``keras.Model`` that we wrote, from its file; ``source`` names the hypermodel it came from, if any.
+
+    Not in Keras' safe mode: a SavedModel within is code of its own, and so are a Lambda layer and a class of the
+    user's module.
+    """
     import keras
 
-    # not safe: a SavedModel within is code of its own, and so is a Lambda layer; this file is one that we wrote
-    loaded = keras.saving.load_model(Path(model), compile=False, safe_mode=False)
+    try:
+        return keras.saving.load_model(model, compile=False, safe_mode=False)
+    except Exception:
+        if not source:
+            raise
+        from fkpsearch.models.hypermodel import load
+
+        load(source)  # perhaps it has layers of its own; its classes register themselves
+        return keras.saving.load_model(model, compile=False, safe_mode=False)
+
+
+def main(model: str, pictures: str, answers: str, source: str = "") -> None:
+    """Load, predict, write."""
+    loaded = load_trusted(Path(model), source)
     np.save(Path(answers), predict_heads(loaded, np.load(Path(pictures), mmap_mode="r")))
 
 

@@ -22,6 +22,7 @@ from fkpsearch.child import ENVIRONMENT
 from fkpsearch.errors import ModelError, Problem
 from fkpsearch.models.hypermodel import Hypermodel, Scalar, build_with, load
 from fkpsearch.settings import Settings
+from fkpsearch.space import PRESET
 
 
 class Trial(Protocol):
@@ -52,15 +53,15 @@ class Question:
     options: tuple[Scalar, ...] = ()
 
 
-SOURCES = {"model.source", "model.hypermodel.source"}
-"""The parameter that chooses between hypermodels, in a space that has several"""
+SOURCES = {"model.source": "source", "model.hypermodel.source": "source", PRESET: PRESET}
+"""The parameter that chooses between hypermodels, in a space that has several, and its word in names"""
 
 
 def answer(trial: Trial, question: dict[str, Any]) -> Scalar:
     """The trial's answer to a question, as plain data. Raises ValueError where earlier trials had other options."""
     name, low, high, step, log = (question[field] for field in ("name", "low", "high", "step", "log"))
-    for source in SOURCES & trial.params.keys():  # the same name in two hypermodels is two parameters
-        name = f"{name}[source={trial.params[source]}]"
+    for source in SOURCES.keys() & trial.params.keys():  # the same name in two hypermodels is two parameters
+        name = f"{name}[{SOURCES[source]}={trial.params[source]}]"
     match question["word"]:
         case "choice":
             return trial.suggest_categorical(name, question["options"])  # type: ignore[no-any-return]
@@ -105,15 +106,20 @@ def question_of(hp: Any) -> tuple[Question, Callable[[Any], Scalar]]:
     low, high, step = hp.min_value, hp.max_value, hp.step
     number: type[int] | type[float] = int if isinstance(hp, Int) else float
     word: Literal["int", "float"] = "int" if isinstance(hp, Int) else "float"
+
+    def within(value: float) -> Scalar:
+        return number(min(max(value, low), hp.max_value))  # powers and sums may end a bit beyond the range
+
     if hp.sampling == "linear":
         if isinstance(hp, Int):
             high -= (high - low) % step
         return Question(name + under, word, low, high, step), number
     if step is not None:
         last = hp._get_n_values() - 1
-        return Question(f"{name}.exponent{under}", "int", 0, last), lambda place: number(hp._get_value_by_index(place))
+        return Question(f"{name}.exponent{under}", "int", 0, last), lambda place: within(hp._get_value_by_index(place))
     if hp.sampling == "reverse_log":
-        return Question(f"{name}.mirrored{under}", word, low, high, log=True), lambda mirrored: low + high - mirrored
+        mirror = Question(f"{name}.mirrored{under}", word, low, high, log=True)
+        return mirror, lambda mirrored: within(low + high - mirrored)
     return Question(name + under, word, low, high, log=True), number
 
 

@@ -122,6 +122,11 @@ in training, and Keras loads the model with `safe_mode=False` only.
 
 """
 
+_SOURCE = """
+It was built by `{source}`: where that has layer classes of its own, import it before loading.
+
+"""
+
 _SUBMISSION = """\
 - `submission.csv`: for Kaggle, each picture answered by the head of its population.
 """
@@ -130,7 +135,7 @@ _SUBMISSION = """\
 def write_readme(made: Made, path: Path) -> None:
     """How the model was made, what it is worth, how to load it."""
     heads = made.settings.model.answers
-    saved_model = getattr(made.settings.model, "saved_model", None)
+    saved_model, source = (getattr(made.settings.model, name, None) for name in ("saved_model", "source"))
     text = _README.format(
         version=__version__,
         command=made.command or "fkpsearch export",
@@ -139,7 +144,11 @@ def write_readme(made: Made, path: Path) -> None:
         looks=_LOOKS.format(looks=made.looks) if made.looks > 1 else "",
         heads=heads,
         two=_TWO if heads > 1 else "",
-        outside=_OUTSIDE.format(saved_model=saved_model) if saved_model else "",
+        outside=_OUTSIDE.format(saved_model=saved_model)
+        if saved_model
+        else _SOURCE.format(source=source)
+        if source
+        else "",
         prepared="" if made.settings.prepare.face_box == "none" else _PREPARED,
         names=", ".join(NAMES),
         submission=_SUBMISSION if made.submission else "",

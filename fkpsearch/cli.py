@@ -142,7 +142,7 @@ def run(
 
         console().print(status_view(status_of(ledger, active=False)))
     best = ledger.best()
-    done = len(ledger.finished())
+    done = len(ledger.best(trials) if loaded.presets else ledger.finished())
     typer.echo(f"{done} of {trials} trials finished" + ("" if done >= trials else f": `{this_command()}` goes on"))
     if best:
         value = best[0].value or float("nan")
@@ -186,8 +186,8 @@ def augment(
     """What training sees: faces as they are and augmented, with their keypoints."""
     from fkpsearch.samples import draw_samples, read_augment
 
-    decided, seed = read_augment(settings)
-    draw_samples(open_data(data).faces, decided, seed, to)
+    decided, prepare, seed = read_augment(settings)
+    draw_samples(open_data(data).faces, decided, seed, to, prepare=prepare)
     typer.echo(f"faces as they are, and what training sees: {to}")
 
 
@@ -246,6 +246,7 @@ def predict(
     whole: Annotated[bool, typer.Option("--whole", help="Each photograph is a face, cut out already.")] = False,
     one: Annotated[bool, typer.Option("--one", help="Only the largest face of each photograph.")] = False,
     confidence: Annotated[float, typer.Option(help="How sure of a face the detector must be, 0 to 1.")] = 0.9,
+    smallest: Annotated[float, typer.Option(help="How high a face must be at least, in pixels.")] = 20,
 ) -> None:
     """Find the faces in photographs and their keypoints."""
     from fkpsearch.accept import Accept
@@ -256,7 +257,8 @@ def predict(
     from fkpsearch.predict import predict as predict_photographs
     from fkpsearch.tables import seen_line
 
-    rule = part_of(Accept, {"confidence": confidence, "faces": "one" if one else "many"}, "predict", InputError)
+    dials = {"confidence": confidence, "smallest": smallest, "faces": "one" if one else "many"}
+    rule = part_of(Accept, dials, "predict", InputError)
     writable_folder(to, InputError, "name another folder with --to")
     with hushed():
         trained, find = open_model(model), None if whole else open_detector()

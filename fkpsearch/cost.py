@@ -58,9 +58,10 @@ def _multiply_adds(layer: Any) -> int:
     likewise: each weight still meets each pixel once), a dense kernel ``[in, out]`` once, or at every pixel of a map.
     """
     kernels = [weight for weight in layer.trainable_weights + layer.non_trainable_weights if "kernel" in weight.name]
-    if not kernels:
+    outputs = _outputs(layer)
+    if not kernels or not outputs:
         return 0
-    return int(math.prod(_outputs(layer)[0].shape[1:-1]) * sum(math.prod(kernel.shape) for kernel in kernels))
+    return int(math.prod(outputs[0].shape[1:-1]) * sum(math.prod(kernel.shape) for kernel in kernels))
 
 
 def _output_bytes(layer: Any) -> int:
@@ -72,7 +73,10 @@ def _output_bytes(layer: Any) -> int:
 
 
 def _outputs(layer: Any) -> list[Any]:
-    """A layer's output tensors."""
+    """A layer's output tensors; none of a layer in a subclassed model, which nobody can see."""
     import keras
 
-    return list(keras.tree.flatten(layer.output))
+    try:
+        return list(keras.tree.flatten(layer.output))
+    except AttributeError:
+        return []

@@ -10,6 +10,7 @@
     │   └── ExportError           a finished run that cannot be shipped
     ├── TrialError            one trial ended early; the study goes on
     │   ├── Diverged              the loss or the predictions are no longer finite
+    │   ├── Infeasible            settings that this data cannot train
     │   └── Stopped               the supervisor asked for the end (pruned, interrupted)
     ├── ChildDied             the process of a trial ended in the middle of its work (child.py)
     └── Interrupted           Ctrl-C ended a search (study.py)
@@ -93,6 +94,10 @@ class TrialError(FkpError):
 
 class Diverged(TrialError):
     """The loss or the predictions stopped being finite numbers."""
+
+
+class Infeasible(TrialError):
+    """The settings ask for rows that this data does not have: what a search avoids, and a person changes."""
 
 
 class Stopped(TrialError):

@@ -20,10 +20,11 @@ from fkpsearch.answer import of_population
 from fkpsearch.card import Made, write_metrics, write_readme
 from fkpsearch.child import ENVIRONMENT
 from fkpsearch.data import Data, Faces, Split, split
-from fkpsearch.errors import ExportError, Problem, first_rows
+from fkpsearch.errors import ExportError, Problem, first_rows, short
 from fkpsearch.frame import Frame, Prepare, from_frame
 from fkpsearch.keypoints import mean_keypoints
 from fkpsearch.ledger import DATABASE, find_folder, read
+from fkpsearch.models import Hypermodel
 from fkpsearch.plain import writable_folder, writing
 from fkpsearch.prepare import cut_out
 from fkpsearch.run_folder import Validation, read_validation
@@ -90,7 +91,9 @@ def export(
         copy_model(run, ready / "model.keras", recorded.data)
         on_progress("answering validation, hold-out and test pictures in a clean process")
         pictures, frames = pictures_to_answer(data, parts, settings.prepare)
-        answers = answer_in_a_clean_process(ready / "model.keras", pictures)
+        source = settings.model.source if isinstance(settings.model, Hypermodel) else ""
+        source = settings.model.source if isinstance(settings.model, Hypermodel) else ""
+        answers = answer_in_a_clean_process(ready / "model.keras", pictures, source)
         answers = from_frame(answers, frames[:, None])
         validation, holdout = score_parts(data.faces, parts, answers)
         check_against_record(validation, recorded, run)
@@ -129,12 +132,15 @@ def pictures_to_answer(data: Data, parts: Split, prepare: Prepare) -> tuple[NDAr
     return np.concatenate([images[rows], asked]), np.concatenate([frames[rows], its_frames])
 
 
-def answer_in_a_clean_process(model: Path, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """All heads' answers, float32 ``[n, heads, 15, 2]``. Raises ExportError when the model does not load."""
+def answer_in_a_clean_process(model: Path, pictures: NDArray[np.uint8], source: str = "") -> NDArray[np.float32]:
+    """All heads' answers, float32 ``[n, heads, 15, 2]``. Raises ExportError when the model does not load.
+
+    ``source`` names the hypermodel it came from, which is imported where the model has layers of its own.
+    """
     given, got = model.with_name("pictures.npy"), model.with_name("answers.npy")
     np.save(given, pictures)
     done = subprocess.run(
-        [sys.executable, "-m", "fkpsearch.answer", str(model), str(given), str(got)],
+        [sys.executable, "-m", "fkpsearch.answer", str(model), str(given), str(got), source],
         env={**ENVIRONMENT, **os.environ},
         capture_output=True,
         text=True,
@@ -142,7 +148,7 @@ def answer_in_a_clean_process(model: Path, pictures: NDArray[np.uint8]) -> NDArr
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise ExportError(Problem("model.keras", f"does not answer in a clean process: {last}"))
+        raise ExportError(Problem("model.keras", f"does not answer in a clean process: {short(last, 300)}"))
     answers: NDArray[np.float32] = np.load(got)
     if bad := np.flatnonzero(~np.isfinite(answers).all(axis=(1, 2, 3))).tolist():
         raise ExportError(Problem("model.keras", f"answers are not finite for {first_rows([row + 1 for row in bad])}"))

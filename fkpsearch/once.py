@@ -9,7 +9,7 @@ from fkpsearch.child import Child, Message, refusal
 from fkpsearch.data import Data
 from fkpsearch.detect import check_installed
 from fkpsearch.errors import Problem, SettingsError, TrialError
-from fkpsearch.run_folder import forget
+from fkpsearch.run_folder import OLDER, forget
 from fkpsearch.settings import Settings, read_settings, write_settings
 from fkpsearch.space import Space, load_space
 
@@ -40,8 +40,6 @@ def train_once(
     """
     if settings.prepare.face_box == "mtcnn":
         check_installed()
-    forget(folder)
-    write_settings(settings, folder / "settings.yaml")
     child = Child(data.folder)
     try:
         child.send("train", folder=str(folder.resolve()), settings=settings.model_dump(mode="json"))
@@ -50,12 +48,18 @@ def train_once(
             match message and message["is"]:
                 case "epoch":
                     assert message
+                    if message["epoch"] == 1:  # not before: settings that do not train cost nobody an older model
+                        forget(folder, OLDER)
+                        write_settings(settings, folder / "settings.yaml")
                     on_epoch(message)
                     child.send("go")
                 case "done":
                     child.send("keep")
                 case "saved":
                     return
+                case "infeasible":
+                    assert message
+                    raise SettingsError(Problem(*message["why"].split(": ", 1)))
                 case "refused":
                     assert message
                     raise refusal(message)

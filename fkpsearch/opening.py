@@ -18,8 +18,14 @@ def open_spaces(arguments: Sequence[str], engine: str = OPTUNA) -> tuple[str, Sp
     """As :func:`open_space`; of several settings files the space in which each is a trial, named after their folder."""
     if len(arguments) == 1:
         return open_space(arguments[0], engine)
+    if engine != OPTUNA:
+        advice = "leave --engine out"
+        raise InputError(Problem("--engine", "has nothing to choose among several settings files", engine, advice))
     files = [Path(argument) for argument in arguments]
-    return files[0].resolve().parent.name, presets_of(files)
+    space = presets_of(files)
+    for source in sources(space):
+        check_source(source)
+    return files[0].resolve().parent.name, space
 
 
 def trials_of(space: Space, trials: int | None) -> int:

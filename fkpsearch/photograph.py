@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch.accept import Accept, Found, accept
-from fkpsearch.answer import predict_heads
+from fkpsearch.answer import load_trusted, predict_heads
 from fkpsearch.detect import Find
 from fkpsearch.errors import InputError, Problem, short
 from fkpsearch.frame import Frame, Prepare, aligned_frame, box_frame, cut, from_frame, square_frame
 from fkpsearch.keypoints import COUNT, FULL, SIZE
+from fkpsearch.models import Backbone, Hypermodel
 from fkpsearch.picture import Picture
-from fkpsearch.settings import read_settings
+from fkpsearch.settings import Settings, read_settings
 
 FACES_AT_ONCE = 8
 """Faces a model answers together: a photograph shows a few."""
@@ -59,22 +60,30 @@ class Seen:
 
 def open_model(path: Path) -> Trained:
     """The model of an export, of a run, or in a file. Raises InputError where there is none that answers keypoints."""
-    import keras
-
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         advice = "name the folder of an export or of a run that kept its model, or a model.keras"
         raise InputError(Problem(str(file), "is missing", advice=advice))
+    beside = file.with_name("settings.yaml")
+    settings = read_settings(beside) if beside.is_file() else None
     try:
-        model = keras.saving.load_model(file, compile=False)
+        model = _load(file, settings)
     except (OSError, ValueError, KeyError, TypeError, ImportError, zipfile.BadZipFile) as why:
         raise InputError(Problem(str(file), f"does not load: {short(' '.join(str(why).split()), 200)}")) from None
     takes, answers = model.input_shape, model.output_shape
     if takes != (None, SIZE, SIZE, 1) or len(answers) != 4 or answers[2:] != (COUNT, 2):
         rule = f"must take pictures [n, {SIZE}, {SIZE}, 1] and answer [n, heads, {COUNT}, 2]"
         raise InputError(Problem(str(file), rule, f"{takes} and {answers}"))
-    settings = file.with_name("settings.yaml")
-    return Trained(model, read_settings(settings).prepare if settings.is_file() else Prepare())
+    return Trained(model, settings.prepare if settings else Prepare())
+
+
+def _load(file: Path, settings: Settings | None) -> Any:
+    """Safely, unless the settings beside the file say that it has code of its own in it."""
+    import keras
+
+    if isinstance(settings and settings.model, Hypermodel | Backbone):
+        return load_trusted(file, getattr(settings and settings.model, "source", ""))
+    return keras.saving.load_model(file, compile=False)
 
 
 def read_photograph(path: Path) -> Picture:
@@ -85,7 +94,10 @@ def read_photograph(path: Path) -> Picture:
         content = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as why:
         raise InputError(Problem(str(path), f"cannot be read: {why.strerror or why}")) from None
-    picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+    try:
+        picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+    except cv2.error:  # larger than OpenCV takes
+        picture = None
     if picture is None:
         raise InputError(Problem(str(path), "is no picture that OpenCV reads", advice="give it as JPEG or PNG"))
     return np.asarray(picture, np.uint8)
@@ -94,6 +106,9 @@ def read_photograph(path: Path) -> Picture:
 def mark(photograph: Picture, trained: Trained, find: Find | None, rule: Accept) -> Seen:
     """The faces that ``find`` finds and ``rule`` accepts, with their keypoints; without ``find`` the whole is one."""
     if find is None:
+        if trained.prepare.face_box != "none":
+            why = "is not for a model that was trained on faces cut out by a detector"
+            raise InputError(Problem("--whole", why, advice="leave it out"))
         (keypoints,) = keypoints_in(photograph, [_whole(photograph)], trained.model)
         return Seen((Marked(keypoints, None),), ())
     sorted_out = accept(find([photograph])[0], rule)

@@ -10,10 +10,11 @@ holdout.json      the hold-out's scores, once an export has looked at them
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +27,16 @@ if TYPE_CHECKING:
     from fkpsearch.train import Epoch, Outcome
 
 
-LEFT = ("history.csv", "validation.npz", "model.keras")
+OLDER = ("validation.npz", "model.keras")
+LEFT = ("history.csv", *OLDER)
 
 
-def forget(folder: Path) -> None:
+def forget(folder: Path, names: tuple[str, ...] = LEFT) -> None:
     """Remove what an earlier training left, half-written files of a killed one included.
 
     Else a training that does not finish would leave its settings beside another's model.
     """
-    for path in (*(folder / name for name in LEFT), *folder.glob(".*.npz.*"), *folder.glob(".*.keras")):
+    for path in (*(folder / name for name in names), *folder.glob(".*.npz.*"), *folder.glob(".*.keras")):
         path.unlink(missing_ok=True)
 
 
@@ -42,23 +44,24 @@ class History:
     """``history.csv``, a line an epoch, on disk as soon as the epoch is over."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / "history.csv").open("w", newline="", encoding="utf-8")
-        self._rows = csv.writer(self._file, lineterminator="\n")
-        self._empty = True
+        self._path = folder / "history.csv"
+        self._file: IO[str] | None = None
 
     def append(self, row: Epoch) -> None:
-        """Write one epoch."""
-        if self._empty:
-            self._rows.writerow(field.name for field in fields(row))
-            self._empty = False
-        self._rows.writerow(astuple(row))
+        """Write one epoch; the first one in the place of an older history."""
+        values: list[Sequence[object]] = [astuple(row)]
+        if self._file is None:
+            self._file = self._path.open("w", newline="", encoding="utf-8")
+            values.insert(0, [field.name for field in fields(row)])
+        csv.writer(self._file, lineterminator="\n").writerows(values)
         self._file.flush()
 
     def __enter__(self) -> History:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, why: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,21 @@ import numpy as np
 from fkpsearch.augment import Augment
 from fkpsearch.data import Faces
 from fkpsearch.errors import SettingsError
+from fkpsearch.frame import Prepare
 from fkpsearch.keypoints import POPULATIONS
 from fkpsearch.once import read_decided, refuse_ranges
 from fkpsearch.part import Part, part_of
 from fkpsearch.picture import draw_face, montage, write_png
 from fkpsearch.pipeline import enlarge
+from fkpsearch.prepare import prepared
 from fkpsearch.space import load_space
 from fkpsearch.survey import evenly
 
 DRAWS = 6
 """Draws of each face: with the original as many tiles as a screen is wide."""
+
+
+AS_THEY_ARE = Prepare()
 
 
 class _AugmentOnly(Part):
@@ -27,28 +32,30 @@ class _AugmentOnly(Part):
     augment: Augment
 
 
-def read_augment(path: Path) -> tuple[Augment, int]:
-    """The ``augment:`` section and the seed of a settings file, which here may lack everything else.
+def read_augment(path: Path) -> tuple[Augment, Prepare, int]:
+    """How a settings file, which here may lack everything but ``augment:``, has pictures changed, and its seed.
 
     Raises SpaceError or SettingsError as :func:`fkpsearch.once.read_decided` does.
     """
     space = load_space(path)
     if set(space.tree) != {"augment"}:
         settings = read_decided(path)
-        return settings.augment, settings.seed
+        return settings.augment, settings.prepare, settings.seed
     refuse_ranges(space)
-    return part_of(_AugmentOnly, space.tree, str(path), SettingsError).augment, 0
+    return part_of(_AugmentOnly, space.tree, str(path), SettingsError).augment, Prepare(), 0
 
 
-def draw_samples(faces: Faces, settings: Augment, seed: int, path: Path, *, each: int = 4) -> None:
+def draw_samples(
+    faces: Faces, settings: Augment, seed: int, path: Path, *, prepare: Prepare = AS_THEY_ARE, each: int = 4
+) -> None:
     """Write a PNG: a row for each of ``each`` faces of every population, evenly over the file; keypoints are drawn.
 
-    The original comes first, then what training sees: with copies those, else draws of epochs. Raises
-    InputError where the file cannot be written.
+    The original, cut out as ``prepare`` says, comes first, then what training sees: with copies those, else draws of
+    epochs. Raises InputError where the file cannot be written.
     """
     rows = np.concatenate([evenly(np.flatnonzero(faces.population == one), each) for one in range(len(POPULATIONS))])
     columns, name = (settings.copies, "copy") if settings.copies else (DRAWS, "draw")
-    many = enlarge(faces.take(rows), settings.model_copy(update={"copies": columns}), seed)
+    many = enlarge(prepared(faces.take(rows), prepare), settings.model_copy(update={"copies": columns}), seed)
     tiles = []
     for place, row in enumerate(rows):
         for column in range(columns + 1):

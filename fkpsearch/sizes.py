@@ -86,19 +86,21 @@ class _Scales:
         family = str(tree["model"].get("kind"))
         try:
             settings = settings_of(tree, self.space.place)
+        except SettingsError:
+            return None  # values that fail only together, which the sampler learns; `lint` finds the others
+        try:
             if seed is not None:
                 settings = _drawn(settings, seed)
             cost = self.cost(settings)
-        except SettingsError:
-            return None  # values that fail only together, which the sampler learns; `lint` finds the others
-        except ModelError as why:
+        except (ModelError, SettingsError) as why:  # what is not there, or cannot be imported
             self.problems.setdefault(str(why), why.problems[0])
             return None
         except Exception as why:  # whatever Keras raises on a shape it cannot make
-            values = ", ".join(f"{name} = {value}" for name, value in params.items() if name.startswith("model."))
+            named = [f"{name} = {value}" for name, value in params.items() if name.startswith("model.")]
+            values = f" with {', '.join(named)}" if named else ""
             place = f"{self.space.place}: model.{family}"
             reason = next(iter(str(why).splitlines()), type(why).__name__)
-            self.problems.setdefault(place, Problem(place, f"cannot be built with {values}: {reason}"))
+            self.problems.setdefault(place, Problem(place, f"cannot be built{values}: {reason}"))
             return None
         return Built(which, family, params, cost, settings.training.batch_size)
 

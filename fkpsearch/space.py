@@ -26,7 +26,7 @@ import numpy as np
 
 from fkpsearch import nodes
 from fkpsearch.errors import Problem, SpaceError, did_you_mean
-from fkpsearch.grammar import Judge, Reader
+from fkpsearch.grammar import RESERVED, Judge, Reader
 from fkpsearch.nodes import Choice, Fixed, Float, Group, Int, Node, Parameter, Repeat, Trial, Variant, flow, join
 from fkpsearch.plain import parse_yaml, to_yaml
 
@@ -155,6 +155,8 @@ def presets(spaces: Sequence[Space]) -> Space:
     problems, trees = [], {}  # type: list[Problem], dict[str, Any]
     for space in spaces:
         name = re.sub(r"[^A-Za-z0-9_]", "_", Path(space.place).stem)
+        if name in RESERVED:
+            problems.append(Problem(space.place, "has a name that is a word of the grammar", name, "rename it"))
         advice = "search it by itself"
         problems += [Problem(f"{space.place}: {path}", "is a range", advice=advice) for path in space.ranges()]
         if name in trees:

@@ -30,7 +30,7 @@ from fkpsearch.plain import writable_folder
 from fkpsearch.run_folder import forget
 from fkpsearch.scores import mean_line
 from fkpsearch.settings import Settings, SplitSettings, settings_of, write_settings
-from fkpsearch.space import Space
+from fkpsearch.space import PRESET, Space
 from fkpsearch.tuner import KerasTuner
 
 if TYPE_CHECKING:
@@ -96,12 +96,27 @@ def search(
         for trial in ledger.trials:
             if trial.state.name == "RUNNING":  # the lock is ours: its supervisor is dead
                 put_back(ledger, trial)
+        if space.presets:
+            trials = len(ledger.finished()) + min(retry_presets(ledger), trials - len(ledger.best(trials)))
         supervisor = _Supervisor(ledger, data, watch, lambda: interrupted() or time.monotonic() > deadline)
         supervisor.run(trials)
         checkpoint(ledger)
         if interrupted() and len(ledger.finished()) < trials:
             raise Interrupted
     return ledger
+
+
+def retry_presets(ledger: Ledger) -> int:
+    """Enqueue every settings file again whose trial failed; returns how many wait."""
+    states = {"COMPLETE": set(), "WAITING": set()}  # type: dict[str, set[str]]
+    for trial in ledger.trials:
+        told = trial.params or trial.system_attrs.get("fixed_params", {})
+        states.setdefault(trial.state.name, set()).add(str(told.get(PRESET)))
+    for name in ledger.space.presets:
+        if name not in states["COMPLETE"] | states["WAITING"]:
+            ledger.study.enqueue_trial({PRESET: name})
+            states["WAITING"].add(name)
+    return len(states["WAITING"])
 
 
 def mean_keypoint_line(shares: SplitSettings, data: Data) -> float:
@@ -269,6 +284,10 @@ class _Supervisor:
                     assert message
                     trial.report(math.nan, epoch + 1)
                     return _End("PRUNED", reason=f"diverged in {message['why']}")
+                case "infeasible":
+                    assert message
+                    trial.set_constraint("settings", 1.0)
+                    return _End("PRUNED", reason=message["why"])
                 case "done":
                     assert message
                     done = message
@@ -282,6 +301,8 @@ class _Supervisor:
                     return _End("FAIL", reason=message["why"])
                 case "refused":
                     assert message
+                    if self.ledger.space.presets:  # the other files may train all the same
+                        return _End("FAIL", reason="; ".join(message["lines"]))
                     raise refusal(message)
         return None
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fkpsearch import keypoints
 from fkpsearch.answer import of_population, predict_heads
 from fkpsearch.data import Faces, are_labelled, split
-from fkpsearch.errors import DataError, Diverged, Problem
+from fkpsearch.errors import Diverged, Infeasible
 from fkpsearch.models.family import ALL, Member
 from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
 from fkpsearch.recipe import Plateau, build_optimizer, dtype_policy, gpu_is_there
@@ -75,6 +75,8 @@ class Learner:
     faces: Faces
     steps: int
     """Of an epoch"""
+    training: Faces
+    """The whole training part, by which answers are lent: ``faces`` may be those rows only that have labels"""
 
     @property
     def heads(self) -> int:
@@ -85,9 +87,9 @@ class Learner:
 def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = lambda _: None) -> Outcome:
     """Train one model and keep its best epoch; the nets of a team are trained in turn, epoch by epoch.
 
-    ``on_epoch`` hears of every epoch and may raise to end the training. Raises Diverged when the
-    loss or the validation RMSE is not finite. On a CPU the same settings and faces give the same
-    outcome bit for bit (same machine, same number of threads).
+    ``on_epoch`` hears of every epoch and may raise to end the training. Raises Diverged when the loss or the
+    validation RMSE is not finite, Infeasible when there are no rows to learn from. On a CPU the same settings and
+    faces give the same outcome bit for bit (same machine, same number of threads).
     """
     import keras
 
@@ -146,36 +148,36 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         faces = faces_of(member, training)
         if family.our_head:
             start_at_the_mean(net, faces, member.points)
+            lend_answers(net, training, member.points)
         faces = enlarge(faces, settings.augment, settings.seed)
         steps = steps_an_epoch(faces, settings.training.batch_size)
         optimizer = build_optimizer(settings.training, steps, *family.slow(net), family.own_optimizer(net))
         # compiled beside it: whoever loads the model's file could not resolve optimiser and loss
         learner = keras.Model(net.inputs, net.outputs, name=net.name)
         learner.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
-        learners.append(Learner(learner, member.points, faces, steps))
+        learners.append(Learner(learner, member.points, faces, steps, training))
     model.jit_compile = gpu_is_there()
     return model, learners
 
 
 def rows_to_learn(settings: Settings, faces: Faces, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of the training part's rows that train. Raises DataError where none is left."""
+    """Those of the training part's rows that train. Raises Infeasible where none is left."""
     if settings.training.rows == "complete":
         rows = rows[are_labelled(faces.keypoints[rows]).all(axis=1)]
     if not len(rows):
-        raise DataError(Problem("training data", "has no complete row", advice="set `training.rows: all`"))
+        raise Infeasible("training.rows: complete leaves no row of this data")
     return rows
 
 
 def faces_of(member: Member, training: Faces) -> Faces:
-    """The rows a member learns from. Raises DataError where there are none."""
+    """The rows a member learns from. Raises Infeasible where there are none."""
     if member.points == ALL and member.population is None:
         return training
     chosen = are_labelled(training.keypoints)[:, member.points].any(axis=1)
     if member.population is not None:
         chosen &= training.population == member.population
     if not chosen.any():
-        rule = f"has no row for the specialist {member.name}"
-        raise DataError(Problem("training data", rule, advice="set `model.specialists: none`"))
+        raise Infeasible(f"model.specialists: this data has no row for the specialist {member.name}")
     return training.take(np.flatnonzero(chosen))
 
 
@@ -194,7 +196,7 @@ def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[f
         )
         loss, weights = fit_epoch(learner.net, batches, learner.steps)
         if settings.model.our_head:
-            lend_answers(learner.net, learner.faces, learner.points)
+            lend_answers(learner.net, learner.training, learner.points)
         total += loss * learner.steps
         to_go_on.append(weights)
     return total / sum(learner.steps for learner in learners), to_go_on
@@ -243,7 +245,6 @@ def start_at_the_mean(net: Any, faces: Faces, points: tuple[int, ...] = ALL) -> 
         for head in range(heads)
     ]
     layer.set_weights([kernel, keypoints.to_unit(np.stack(means)[:, points]).reshape(-1)])
-    lend_answers(net, faces, points)
 
 
 def lend_answers(net: Any, faces: Faces, points: tuple[int, ...] = ALL) -> None:
@@ -279,7 +280,14 @@ def labelled_shares(faces: Faces) -> NDArray[np.float64]:
 
 
 def lower_rate_on_plateau(optimizer: Any, plateau: Plateau, history: list[Epoch]) -> None:
-    """Multiply the learning rate after each ``patience`` epochs in a row without a better RMSE."""
+    """Multiply the learning rate after each ``patience`` epochs in a row without a better RMSE.
+
+    The rate of a user's own optimiser that follows a schedule of its own is left to that.
+    """
+    import keras
+
+    if isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        return
     waited = epochs_since_best(history)
     if waited and waited % plateau.patience == 0:
         optimizer.learning_rate = float(optimizer.learning_rate) * plateau.factor

@@ -17,7 +17,7 @@ waits for its answer, so what is pruned does not depend on the speed of the data
     {"is": "saved"}
 
 A child that may ask does so for whatever its settings leave to a hypermodel to ask for (asking.py).
-The end may also be ``stopped``, ``diverged`` or ``failed``, the last two with the reason in ``why``, or ``refused``
+The end may also be ``stopped``; ``diverged``, ``infeasible`` or ``failed`` with the reason in ``why``; or ``refused``
 with ``lines`` that say what the user has to mend before anything can train.
 """
 
@@ -48,6 +48,7 @@ class _Line:
         self._out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         self._heard: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.asked = False
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -60,6 +61,7 @@ class _Line:
         self._out.flush()
 
     def ask(self, question: dict[str, Any]) -> Any:
+        self.asked = True
         self.say("suggest", **question)
         return self.hear()["value"]
 
@@ -76,10 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     line = _Line()
     try:
         _serve(line, data)
-    except ModelError as why:  # of this trial's values, perhaps
-        line.say("failed", why=str(why))
-    except InputError as why:  # such as weights that are not there: more trials would not mend it
-        line.say("refused", lines=[str(problem) for problem in why.problems])
+    except InputError as why:
+        if isinstance(why, ModelError) and line.asked:  # other values may do
+            line.say("failed", why=str(why))
+        else:  # such as weights that are not there: more trials would not mend it
+            line.say("refused", lines=[str(problem) for problem in why.problems])
     except Exception as why:
         traceback.print_exc()
         line.say("failed", why=f"{type(why).__name__}: {why}")
@@ -92,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _serve(line: _Line, data: Path) -> None:
     from fkpsearch.asking import decide
     from fkpsearch.data import load_data
-    from fkpsearch.errors import Diverged, Stopped
+    from fkpsearch.errors import Diverged, Infeasible, Stopped
     from fkpsearch.prepare import prepared
     from fkpsearch.run_folder import History, write_validation
     from fkpsearch.settings import settings_of, write_settings
@@ -124,6 +127,8 @@ def _serve(line: _Line, data: Path) -> None:
             return line.say("stopped")
         except Diverged as why:
             return line.say("diverged", why=str(why))
+        except Infeasible as why:
+            return line.say("infeasible", why=str(why))
     write_validation(folder, outcome, loaded)
     line.say("done", rmse=outcome.rmse, best_epoch=outcome.best_epoch, seconds=outcome.seconds)
     if line.hear()["do"] == "keep":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from test_backbone import save_features
+from test_backbone import network_of, save_features
 
 from fkpsearch.augment import Augment
 from fkpsearch.cost import cost_of
@@ -80,6 +80,7 @@ def test_the_ten_sets_and_model_5s_are_the_decks() -> None:
         {rotation, blur}, {rotation, equalise}, {blur, equalise}, {rotation, equalise, blur},
     ]  # fmt: skip
     assert switched_on == {frozenset({*one, ("copies", 1)}) for one in wanted}
+    assert all(deck(f"model{number}").augment.copies == 3 for number in range(1, 5))
     assert deck("model5").augment == Augment(copies=1, rotation=10.0, equalise=1.0, blur=1.0)
 
 
@@ -129,6 +130,28 @@ def test_several_files_are_one_study_with_one_unpruned_trial_each(tiny: Path, tm
         assert trained.model_copy(update={"seed": 0}) == read_decided(path)
     leaders = status_of(read(tmp_path / "study"), active=False)["leaders"]
     assert {leader["preset"] for leader in leaders} == {"one", "two_b"}
+
+
+def test_a_file_that_does_not_train_fails_the_others_go_on_and_the_next_run_tries_it_again(
+    tiny: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "stand-in.weights.h5"
+    paths = write_presets(tmp_path)
+    model = {"kind": "backbone", "network": "mobilenet_v2_035", "weights": str(weights)}
+    tree = {"model": model, "training": {"epochs": 1, "batch_size": 8}, "split": {"validation": 0.2}}
+    paths.insert(0, tmp_path / "frozen.yaml")
+    paths[0].write_text(yaml.safe_dump(tree))
+    space, data = presets_of(paths), load_data(tiny)
+    ledger = search(space, data, tmp_path / "study", trials=3)
+    assert [trial.state.name for trial in ledger.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert (
+        ledger.trials[0].user_attrs["reason"].startswith("model.backbone.weights: must be imagenet, null or the path")
+    )
+    network_of(Backbone(network="mobilenet_v2_035", weights=None).build()).save_weights(weights)
+    for _ in range(2):  # the second time there is nothing left to do
+        ledger = search(space, data, tmp_path / "study", trials=3)
+        assert [trial.state.name for trial in ledger.trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert ledger.trials[3].params == {"preset": "frozen"}
 
 
 def test_a_space_of_several_files_is_read_back_from_its_own_text(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from fkpsearch import cli
 from fkpsearch.augment import Augment
 from fkpsearch.data import Faces, load_data
+from fkpsearch.frame import Prepare
 from fkpsearch.keypoints import FULL, SPARSE
 from fkpsearch.picture import Picture, draw_face
 from fkpsearch.samples import DRAWS, draw_samples, read_augment
@@ -63,8 +64,8 @@ def test_the_section_is_read_from_all_settings_or_from_a_file_that_has_nothing_e
     whole, alone = tmp_path / "settings.yaml", tmp_path / "augment.yaml"
     whole.write_text("model: {kind: baseline}\naugment: {rotation: 10, copies: 1}\nseed: 7")
     alone.write_text("augment: {rotation: 10, copies: 1}")
-    assert read_augment(whole) == (Augment(rotation=10, copies=1), 7)
-    assert read_augment(alone) == (Augment(rotation=10, copies=1), 0)
+    assert read_augment(whole) == (Augment(rotation=10, copies=1), Prepare(), 7)
+    assert read_augment(alone) == (Augment(rotation=10, copies=1), Prepare(), 0)
 
 
 BAD = {

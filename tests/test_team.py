@@ -12,7 +12,7 @@ import pytest
 
 from fkpsearch.answer import of_population, predict_heads
 from fkpsearch.data import Faces, are_labelled, load_data, split
-from fkpsearch.errors import DataError, InputError
+from fkpsearch.errors import Infeasible, InputError
 from fkpsearch.export import export
 from fkpsearch.keypoints import FULL, SPARSE, rmse
 from fkpsearch.models.family import EVERYWHERE
@@ -119,10 +119,35 @@ def test_the_plateau_lowers_the_rate_of_every_net(faces: Faces, monkeypatch: pyt
 
 def test_a_specialist_without_rows_is_one_clear_line(faces: Faces) -> None:
     full_only = faces.take(np.flatnonzero(faces.population == FULL))
-    with pytest.raises(DataError, match=r"has no row for the specialist sparse; set `model.specialists: none`"):
+    with pytest.raises(Infeasible, match=r"model.specialists: this data has no row for the specialist sparse"):
         prepare(settings_for("population"), full_only)
     member = settings_for("none").model.members[0]
     assert faces_of(member, full_only) is full_only
+
+
+def test_a_search_learns_to_avoid_specialists_the_data_has_no_rows_for_and_goes_on(tiny: Path, tmp_path: Path) -> None:
+    rows = (tiny / "training.csv").read_text().splitlines()
+    full = [row for row in rows[1:] if row.split(",")[4] or row.split(",")[6]]  # sparse rows have neither
+    (tiny / "training.csv").write_text("\n".join([rows[0], *full]) + "\n")
+    tree = settings_for("none", epochs=1).model_dump(mode="json", exclude={"seed"})
+    tree["model"]["specialists"] = {"choice": ["none", "population"]}
+    tree["enqueue"] = [{"model": {"specialists": kind}} for kind in ("population", "none")]
+    tree["split"] = {"validation": 0.3, "holdout": 0.2}
+    ledger = search(parse_space(to_yaml(tree), "x"), load_data(tiny), tmp_path / "study", trials=2)
+    assert [trial.state.name for trial in ledger.trials] == ["PRUNED", "COMPLETE"]
+    assert ledger.trials[0].user_attrs["reason"].endswith("this data has no row for the specialist sparse")
+
+
+def test_a_head_borrows_by_all_rows_not_by_those_its_specialist_learns_from(faces: Faces) -> None:
+    labels = faces.keypoints.copy()
+    sparse = np.flatnonzero(faces.population == SPARSE)
+    repeated = np.concatenate([np.arange(40), *[sparse] * 5])  # 144 sparse rows, of which two get an eyebrow's label
+    many = Faces(faces.images[repeated], labels[repeated], faces.population[repeated], faces.group[repeated], "x")
+    many.keypoints[sparse[:2], 6] = 50.0
+    _, (_, d2) = prepare(settings_for("keypoints", heads="population"), many)
+    assert len(d2.faces) == 18
+    answers = d2.net.predict_on_batch(faces.images[:1, ..., None])[0]
+    np.testing.assert_array_equal(answers[0], answers[1])  # all eleven are the full head's
 
 
 def test_a_teams_export_is_one_model_that_answers_all_keypoints(tiny: Path, tmp_path: Path) -> None:
