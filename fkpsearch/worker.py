@@ -48,7 +48,7 @@ class _Line:
         self._out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         self._heard: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.asked = False
+        self.of_a_search = False
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -61,7 +61,6 @@ class _Line:
         self._out.flush()
 
     def ask(self, question: dict[str, Any]) -> Any:
-        self.asked = True
         self.say("suggest", **question)
         return self.hear()["value"]
 
@@ -79,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _serve(line, data)
     except InputError as why:
-        if isinstance(why, ModelError) and line.asked:  # other values may do
+        if isinstance(why, ModelError) and line.of_a_search:  # other values may do
             line.say("failed", why=str(why))
         else:  # such as weights that are not there: more trials would not mend it
             line.say("refused", lines=[str(problem) for problem in why.problems])
@@ -108,7 +107,8 @@ def _serve(line: _Line, data: Path) -> None:
     job = line.hear()
     folder = Path(job["folder"])
     settings = settings_of(job["settings"], str(folder / "settings.yaml"))
-    if job.get("ask"):
+    line.of_a_search = bool(job.get("ask"))
+    if line.of_a_search:
         settings = decide(settings, line.ask)
         write_settings(settings, folder / "settings.yaml")
     faces = prepared(loaded.faces, settings.prepare)

@@ -175,11 +175,23 @@ def test_other_data_than_it_was_trained_on_is_refused(trained: Path, tiny: Path,
 def test_a_training_that_did_not_finish_leaves_nothing_of_an_earlier_one(
     run: Path, shared_tiny: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(TrialError, match=r"epoch \d+: loss"):
-        train_once(settings_of({**DIVERGING, "split": TREE["split"]}, "x"), load_data(shared_tiny), run)
+    def enough(_: object) -> None:
+        raise RuntimeError("somebody pulled the plug")
+
+    with pytest.raises(RuntimeError):
+        train_once(settings_of({**TREE, "seed": 5}, "x"), load_data(shared_tiny), run, enough)
     assert not (run / "model.keras").exists()
     with pytest.raises(ExportError, match=r"validation.npz: is missing; this training did not finish"):
         export(run, load_data(shared_tiny), tmp_path / "out")
+
+
+def test_settings_that_come_to_no_epoch_leave_the_earlier_training_as_it_was(
+    run: Path, shared_tiny: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrialError, match=r"epoch 1: loss"):
+        train_once(settings_of({**DIVERGING, "split": TREE["split"]}, "x"), load_data(shared_tiny), run)
+    assert read_settings(run / "settings.yaml") == settings_of(TREE, "x")
+    assert export(run, load_data(shared_tiny), tmp_path / "out").submission
 
 
 def test_a_trial_that_kept_no_model_says_how_to_make_it(run: Path, shared_tiny: Path, tmp_path: Path) -> None:
