@@ -17,6 +17,7 @@ from fkpsearch.screen import console, hushed, progress, spinner, watching
 
 if TYPE_CHECKING:
     from fkpsearch.data import Data
+    from fkpsearch.ledger import Ledger
 
 app = typer.Typer(help="Searches for the best facial-keypoint model your hardware can find.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at the data, or make some.", no_args_is_help=True)
@@ -136,20 +137,7 @@ def run(
     except Interrupted:
         typer.echo(f"stopped; a running trial was put back, nothing is lost: `{this_command()}` goes on")
         raise typer.Exit(130) from None
-    if loaded.presets:
-        from fkpsearch.status import status_of
-        from fkpsearch.tables import status_view
-
-        console().print(status_view(status_of(ledger, active=False)))
-    best = ledger.best()
-    done = len(ledger.best(trials) if loaded.presets else ledger.finished())
-    typer.echo(f"{done} of {trials} trials finished" + ("" if done >= trials else f": `{this_command()}` goes on"))
-    if best:
-        value = best[0].value or float("nan")
-        typer.echo(
-            f"best: trial {best[0].number}, validation RMSE {value:.3f} px (mean keypoint {ledger.facts.mean_rmse:.3f})"
-        )
-        typer.echo(f"next: fkpsearch export {study_argument(folder)} --to out")
+    say_result(ledger, trials)
 
 
 @app.command()
@@ -269,6 +257,24 @@ def predict(
     typer.echo(f"photographs with their keypoints, and keypoints.csv: {to}")
     if made.problems:
         raise InputError(*made.problems)
+
+
+def say_result(ledger: Ledger, trials: int) -> None:
+    """What a search came to and what to do next; the table of all trials where each is a settings file."""
+    presets = ledger.space.presets
+    if presets:
+        from fkpsearch.status import status_of
+        from fkpsearch.tables import status_view
+
+        console().print(status_view(status_of(ledger, active=False)))
+    done = len(ledger.best(trials) if presets else ledger.finished())
+    typer.echo(f"{done} of {trials} trials finished" + ("" if done >= trials else f": `{this_command()}` goes on"))
+    for best in ledger.best():
+        value = best.value or float("nan")
+        typer.echo(
+            f"best: trial {best.number}, validation RMSE {value:.3f} px (mean keypoint {ledger.facts.mean_rmse:.3f})"
+        )
+        typer.echo(f"next: fkpsearch export {study_argument(ledger.folder)} --to out")
 
 
 def open_data(folder: str) -> Data:
