@@ -1,7 +1,7 @@
 """The deck's systems at a laptop's size: `spaces/deck/laptop/`, on real faces, for equal minutes each.
 
     python benchmarks/deck.py calibrate [NAME...]       # how many epochs of each file take three minutes here
-    python benchmarks/deck.py train                     # one study of all files, `studies/deck-laptop`
+    python benchmarks/deck.py train [NAME...]           # one study of all files, `studies/deck-laptop`
     python benchmarks/deck.py sets                      # one of the ten augmentation sets and none, equal epochs
     python benchmarks/deck.py table STUDY               # its trials with their hold-out scores, as Markdown
 
@@ -130,7 +130,8 @@ def main() -> None:
             case "calibrate":
                 calibrate(with_stand_ins(chosen, Path(folder), imagenet=told.imagenet), told.minutes)
             case "train":
-                search(with_stand_ins(chosen, Path(folder), imagenet=told.imagenet), "deck-laptop")
+                name = "deck-some" if told.names else "deck-laptop"
+                search(with_stand_ins(chosen, Path(folder), imagenet=told.imagenet), name)
             case "sets":
                 search(simple_net(Path(folder)), "deck-sets")
             case "table":
