@@ -70,7 +70,7 @@ def test_a_picture_halved_to_nothing_is_refused() -> None:
 @pytest.mark.parametrize(("heads", "count"), [("one", 1), ("population", 2)])
 def test_a_model_takes_raw_pictures_and_answers_in_pixels(heads: str, count: int) -> None:
     from fkpsearch.data import Faces
-    from fkpsearch.train import start_at_the_mean
+    from fkpsearch.train import lend_answers, start_at_the_mean
 
     rng = np.random.default_rng(0)
     points = rng.uniform(20, 70, (6, 15, 2)).astype(np.float32)
@@ -79,6 +79,7 @@ def test_a_model_takes_raw_pictures_and_answers_in_pixels(heads: str, count: int
     faces = Faces(np.zeros((6, 96, 96), np.uint8), points, population, np.arange(6, dtype=np.uint64), "x")
     model = Cnn(blocks=1, width=1, dense=DenseHead(width=1), heads=heads).build()  # type: ignore[arg-type]
     start_at_the_mean(model, faces)
+    lend_answers(model, faces)
     answers = np.asarray(model.predict_on_batch(faces.images[..., None]))
     assert answers.shape == (6, count, 15, 2)
     if count == 1:
