@@ -29,7 +29,7 @@ def cost_of(family: Family) -> Cost:
 
     keras.config.set_dtype_policy("float32")
     # stateless: no weight is drawn or kept, which is most of what building costs
-    with keras.device("cpu"), nullcontext() if family.ready_made else keras.StatelessScope():
+    with keras.device("cpu"), nullcontext() if family.ready_made else keras.StatelessScope(initialize_variables=False):
         model = family.bare().build()
     cost = Cost(
         parameters=model.count_params(),

@@ -12,7 +12,7 @@ from fkpsearch.errors import ModelError, Problem, SettingsError, SpaceError
 from fkpsearch.lint import ends
 from fkpsearch.models import Family
 from fkpsearch.settings import Settings, settings_of
-from fkpsearch.space import Given, Space
+from fkpsearch.space import Float, Given, Space
 
 RANDOM_MODELS = 20
 
@@ -120,6 +120,8 @@ class _Scales:
             for parameter in self.space.parameters():
                 if not parameter.name.startswith("model.") or parameter.name not in best.params:
                     continue
+                if isinstance(parameter.node, Float):
+                    continue  # a slope, a share or a rate makes no parameters
                 for value in ends(parameter.node):
                     other = self.weigh({**best.params, parameter.name: value}, which)
                     if other and sign * other.cost.parameters < sign * best.cost.parameters:
