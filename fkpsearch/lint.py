@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,9 @@ def check_space(space: Space) -> None:
         raise SpaceError(*found.values(), *why.problems) from None
     if found:
         raise SpaceError(*found.values())
-    if len(splits := dict.fromkeys(map(_split_of, probes(space), repeat(space)))) > 1:
-        first, second = list(splits)[:2]
-        rule = f"must be the same in all files ({first} and {second})"
+    splits = list(dict.fromkeys(_split_of(told, space) for told in probes(space)))
+    if len(splits) > 1:
+        rule = f"must be the same in all files ({splits[0]} and {splits[1]})"
         raise SpaceError(Problem(f"{space.place}: split", rule))
     first_rung = strategy.pruner.min_epochs if isinstance(strategy.pruner, Asha) else None
     if (first_rung or 0) > most_epochs(space):

@@ -108,15 +108,15 @@ def search(
 
 def retry_presets(ledger: Ledger) -> int:
     """Enqueue every settings file again whose trial failed; returns how many wait."""
-    states = {"COMPLETE": set(), "WAITING": set()}  # type: dict[str, set[str]]
+    names: dict[str, set[str]] = {"COMPLETE": set(), "WAITING": set()}
     for trial in ledger.trials:
-        told = trial.params or trial.system_attrs.get("fixed_params", {})
-        states.setdefault(trial.state.name, set()).add(str(told.get(PRESET)))
-    for name in ledger.space.presets:
-        if name not in states["COMPLETE"] | states["WAITING"]:
-            ledger.study.enqueue_trial({PRESET: name})
-            states["WAITING"].add(name)
-    return len(states["WAITING"])
+        if trial.state.name in names:
+            params = trial.params or trial.system_attrs.get("fixed_params", {})
+            names[trial.state.name].add(str(params.get(PRESET)))
+    missing = [name for name in ledger.space.presets if name not in names["COMPLETE"] | names["WAITING"]]
+    for name in missing:
+        ledger.study.enqueue_trial({PRESET: name})
+    return len(missing) + len(names["WAITING"])
 
 
 def mean_keypoint_line(shares: SplitSettings, data: Data) -> float:
