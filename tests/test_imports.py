@@ -23,6 +23,7 @@ ROWS = (
     "answer photograph predict pipeline train",
     "run_folder scores submission asking worker",
     "strategy lint cost sizes",
+    "database journal proxy patience patient storage",
     "ledger events engine tuner opening study once samples status",
     "card export",
     "tables live screen cli",
