@@ -7,6 +7,8 @@
     │   ├── SettingsError         a settings file, or settings sampled from a space
     │   ├── ModelError            a model of the user's own
     │   ├── StudyError            a study folder
+    │   │   ├── DiskFull              there is no room to write
+    │   │   └── StorageAway           the database is gone and did not come back in time
     │   └── ExportError           a finished run that cannot be shipped
     ├── TrialError            one trial ended early; the study goes on
     │   ├── Diverged              the loss or the predictions are no longer finite
@@ -82,6 +84,18 @@ class ModelError(InputError):
 
 class StudyError(InputError):
     """A study folder cannot be made, read or continued."""
+
+
+class DiskFull(StudyError):
+    """There is no room left to write to; what was being written is not there, all the rest is."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        advice = "make room, then run the same command again: nothing is lost"
+        super().__init__(Problem(place, f"the disk is full ({reason})", advice=advice))
+
+
+class StorageAway(StudyError):
+    """The database was gone and did not come back in time, or the wait for it was broken off."""
 
 
 class ExportError(InputError):
