@@ -27,7 +27,8 @@ GPU_MEMORY = "FKPSEARCH_GPU_MEMORY"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 WORKER_MEMORY = 1.5
-"""GiB a training process takes; ``auto`` starts no more than fit"""
+"""GiB a training process may need; ``auto`` starts no more than fit. Nets of spaces/laptop.yaml on faces96 peak at 0.96,
+by VmHWM"""
 
 CONTEXT = 600
 """MiB of a GPU that each process takes beside its tensors: the driver's context and the loaded kernels"""
@@ -108,14 +109,15 @@ def on_gpu(gpu: Gpu, per_gpu: int, threads: int) -> Place:
     if VISIBLE not in os.environ:
         environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # nvidia-smi's; CUDA's own is the fastest first
     if per_gpu > 1 and gpu.memory:
-        environment[GPU_MEMORY] = str(max(1, (gpu.memory - (per_gpu + 1) * CONTEXT) // per_gpu))
+        memory = max(1, (gpu.memory - (per_gpu + 1) * CONTEXT) // per_gpu)
+        environment |= {GPU_MEMORY: str(memory), "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{memory / gpu.memory:.3f}"}
     part = f" (1/{per_gpu})" if per_gpu > 1 else ""
     return Place(f"GPU {gpu.name}{part}", environment, 1 / per_gpu)
 
 
 def threads_environment(threads: int) -> dict[str, str]:
     """What makes a process compute with so many threads, whichever backend it has; see device.py for the rest."""
-    names = (THREADS, "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    names = (THREADS, "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC")  # the last: JAX
     return dict.fromkeys(names, str(threads))
 
 
