@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -27,8 +28,8 @@ GPU_MEMORY = "FKPSEARCH_GPU_MEMORY"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 WORKER_MEMORY = 1.5
-"""GiB a training process may need; ``auto`` starts no more than fit. Nets of spaces/laptop.yaml on faces96 peak at 0.96,
-by VmHWM"""
+"""GiB a training process may need; ``auto`` starts no more than fit. On faces96 a net of spaces/laptop.yaml peaks at
+0.96 (VmHWM)"""
 
 CONTEXT = 600
 """MiB of a GPU that each process takes beside its tensors: the driver's context and the loaded kernels"""
@@ -148,6 +149,7 @@ def find_gpus() -> tuple[Gpu, ...]:
     return tuple(found) if known else ()
 
 
+@cache
 def installed_gpus() -> dict[str, tuple[str, int | None, str]]:
     """What nvidia-smi lists: index -> UUID, memory in MiB, model. Empty where there is none."""
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits"]
