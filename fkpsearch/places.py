@@ -57,8 +57,8 @@ class Place:
 
     @property
     def threads(self) -> int:
-        """How many threads its process computes with."""
-        return int(self.environment[THREADS])
+        """How many threads its process computes with: all cores where nothing is said."""
+        return int(self.environment.get(THREADS) or cores())
 
 
 @dataclass(frozen=True)
