@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -27,7 +28,8 @@ GPU_MEMORY = "FKPSEARCH_GPU_MEMORY"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 WORKER_MEMORY = 1.5
-"""GiB a training process takes; ``auto`` starts no more than fit"""
+"""GiB a training process may need; ``auto`` starts no more than fit. On faces96 a net of spaces/laptop.yaml peaks at
+0.96 (VmHWM)"""
 
 CONTEXT = 600
 """MiB of a GPU that each process takes beside its tensors: the driver's context and the loaded kernels"""
@@ -55,8 +57,8 @@ class Place:
 
     @property
     def threads(self) -> int:
-        """How many threads its process computes with."""
-        return int(self.environment[THREADS])
+        """How many threads its process computes with: all cores where nothing is said."""
+        return int(self.environment.get(THREADS) or cores())
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,15 @@ def on_gpu(gpu: Gpu, per_gpu: int, threads: int) -> Place:
     if VISIBLE not in os.environ:
         environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # nvidia-smi's; CUDA's own is the fastest first
     if per_gpu > 1 and gpu.memory:
-        environment[GPU_MEMORY] = str(max(1, (gpu.memory - (per_gpu + 1) * CONTEXT) // per_gpu))
+        memory = max(1, (gpu.memory - (per_gpu + 1) * CONTEXT) // per_gpu)
+        environment |= {GPU_MEMORY: str(memory), "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{memory / gpu.memory:.3f}"}
     part = f" (1/{per_gpu})" if per_gpu > 1 else ""
     return Place(f"GPU {gpu.name}{part}", environment, 1 / per_gpu)
 
 
 def threads_environment(threads: int) -> dict[str, str]:
     """What makes a process compute with so many threads, whichever backend it has; see device.py for the rest."""
-    names = (THREADS, "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    names = (THREADS, "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC")  # the last: JAX
     return dict.fromkeys(names, str(threads))
 
 
@@ -146,6 +149,7 @@ def find_gpus() -> tuple[Gpu, ...]:
     return tuple(found) if known else ()
 
 
+@cache
 def installed_gpus() -> dict[str, tuple[str, int | None, str]]:
     """What nvidia-smi lists: index -> UUID, memory in MiB, model. Empty where there is none."""
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits"]

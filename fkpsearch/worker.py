@@ -94,12 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _serve(line: _Line, data: Path) -> None:
     from fkpsearch.asking import decide
     from fkpsearch.data import load_data
+    from fkpsearch.device import take_place
     from fkpsearch.errors import Diverged, Infeasible, Stopped
     from fkpsearch.prepare import prepared
     from fkpsearch.run_folder import History, write_validation
     from fkpsearch.settings import settings_of, write_settings
     from fkpsearch.train import Epoch, train, warm_up
 
+    take_place()
     loaded = load_data(data)
     warm_up()
     forget_greetings()
