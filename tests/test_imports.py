@@ -15,7 +15,7 @@ import fkpsearch
 PACKAGE = Path(fkpsearch.__file__).parent
 
 ROWS = (
-    "errors keypoints plain part child",
+    "errors keypoints plain part limits child",
     "registry warp changes augment models.blocks models.family models.baseline models.lenet5 models.alexnet models.vgg",
     "models.cnn models.resnet models.pretrained models.backbone models.hypermodel models recipe frame settings",
     "nodes grammar space",
