@@ -8,8 +8,8 @@ from pathlib import Path
 from fkpsearch.child import Child, Message, refusal
 from fkpsearch.data import Data
 from fkpsearch.detect import check_installed
-from fkpsearch.errors import Problem, SettingsError, TrialError
-from fkpsearch.run_folder import OLDER, forget
+from fkpsearch.errors import InputError, Problem, SettingsError, TrialError
+from fkpsearch.run_folder import CHECKPOINT, OLDER, forget
 from fkpsearch.settings import Settings, read_settings, write_settings
 from fkpsearch.space import Space, load_space
 
@@ -42,7 +42,7 @@ def train_once(
         check_installed()
     child = Child(data.folder)
     try:
-        child.send("train", folder=str(folder.resolve()), settings=settings.model_dump(mode="json"))
+        child.send("train", folder=str(folder.resolve()), settings=settings.model_dump(mode="json"), fresh=True)
         while True:
             message = child.receive(timeout=1.0)
             match message and message["is"]:
@@ -60,6 +60,8 @@ def train_once(
                 case "infeasible":
                     assert message
                     raise SettingsError(Problem(*message["why"].split(": ", 1)))
+                case "full":
+                    raise InputError(Problem(str(folder), "is on a disk that is full", advice="make room"))
                 case "refused":
                     assert message
                     raise refusal(message)
@@ -68,3 +70,4 @@ def train_once(
                     raise TrialError(message["why"])
     finally:
         child.kill()
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # there is no going on without a search
