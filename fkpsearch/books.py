@@ -16,7 +16,7 @@ from fkpsearch.errors import FkpError, SettingsError
 from fkpsearch.events import Event, Standing, TrialFinished, TrialLost
 from fkpsearch.lease import Lease
 from fkpsearch.ledger import COPY, Ledger, best_key, counts_as_best, training_seed
-from fkpsearch.run_folder import forget
+from fkpsearch.run_folder import forget_but_checkpoint
 from fkpsearch.settings import Settings, settings_of, write_settings
 from fkpsearch.twins import Twins
 
@@ -152,7 +152,7 @@ class Books:
     def _on_disk(self, job: Job) -> Job:
         folder = self.ledger.trial_folder(job.trial.number)
         folder.mkdir(parents=True, exist_ok=True)
-        forget(folder)
+        forget_but_checkpoint(folder)
         assert job.settings
         write_settings(job.settings, folder / "settings.yaml")
         return job

@@ -9,8 +9,8 @@ from fkpsearch import messages as said
 from fkpsearch.child import Process, refusal
 from fkpsearch.data import Data
 from fkpsearch.detect import check_installed
-from fkpsearch.errors import Problem, SettingsError, TrialError
-from fkpsearch.run_folder import OLDER, forget
+from fkpsearch.errors import InputError, Problem, SettingsError, TrialError
+from fkpsearch.run_folder import CHECKPOINT, OLDER, forget
 from fkpsearch.settings import Settings, read_settings, write_settings
 from fkpsearch.space import Space, load_space
 
@@ -58,7 +58,10 @@ def train_once(
                     raise SettingsError(Problem(*why.split(": ", 1)))
                 case said.Refused():
                     raise refusal(message)
-                case said.Failed(why=why) | said.Diverged(why=why) | said.Full(why=why):
+                case said.Full(why=why):
+                    raise InputError(Problem(str(folder), f"is on a disk that is full ({why})", advice="make room"))
+                case said.Failed(why=why) | said.Diverged(why=why):
                     raise TrialError(why)
     finally:
         child.kill()
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # there is no going on without a search

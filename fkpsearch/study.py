@@ -23,6 +23,7 @@ from fkpsearch.claim import Budget, reclaim
 from fkpsearch.crew import Crew, Local
 from fkpsearch.data import Data, split
 from fkpsearch.engine import Engine, Optuna
+from fkpsearch.environment import record
 from fkpsearch.errors import DataError, DiskFull, FkpError, Problem, StudyError
 from fkpsearch.events import Event, SearchBegan, Waiting
 from fkpsearch.keypoints import mean_keypoints
@@ -44,6 +45,9 @@ __all__ = ["KEPT_MODELS", "Interrupted", "search", "training_seed", "work"]
 
 KEPT_MODELS = 5
 """Model files are kept for this many best trials, or for every settings file; all others keep their metrics only."""
+
+ENVIRONMENT = "environment:"
+"""Study attributes with what each supervisor ran on, by its id"""
 
 TRIALS = "trials"
 """Study attribute: how many trials it shall have, by the last `run`"""
@@ -71,6 +75,8 @@ class Terms:
     """Of the study, over all calls"""
     keep: int = KEPT_MODELS
     """Model files"""
+    command: str = ""
+    """The command line, for the record"""
 
 
 def search(
@@ -86,13 +92,14 @@ def search(
     url: str | None = None,
     keep: int = KEPT_MODELS,
     crew: Crew | None = None,
+    command: str = "",
     watch: Callable[[Event], None] = lambda _: None,
 ) -> Ledger:
     """Bring the study in ``folder`` to ``trials`` finished trials, or as far as its budgets carry it.
 
     ``timeout`` seconds are this call's, ``gpu_hours`` the study's. ``url`` is a storage in place of the database in
     the folder; the study has the folder's name there. ``keep`` model files are kept. ``crew`` starts the children:
-    one at a time on this machine, unless told otherwise.
+    one at a time on this machine, unless told otherwise. ``command`` is recorded, password hidden.
 
     Any number of calls may work on a study at once; each ends when all trials are finished. Raises StudyError when
     the folder is another space's or another engine's or cannot be written, when no child can be started or the engine
@@ -113,7 +120,7 @@ def search(
 
     # another engine's oracle is asked by one process at a time
     with nullcontext() if engine == OPTUNA else held(folder, "tuner"):
-        terms = Terms(trials, timeout, gpu_hours, keep)
+        terms = Terms(trials, timeout, gpu_hours, keep, command)
         return _work(opened, url or default_url(folder), terms, crew or Local(data.folder), watch)
 
 
@@ -124,6 +131,7 @@ def work(
     *,
     timeout: float = math.inf,
     crew: Crew | None = None,
+    command: str = "",
     watch: Callable[[Event], None] = lambda _: None,
 ) -> Ledger:
     """Work on a study that was begun elsewhere, in the storage of ``url`` under the name of ``folder``, until its end.
@@ -138,7 +146,7 @@ def work(
         check_facts(ledger, data)
         return ledger
 
-    return _work(opened, url, Terms(None, timeout), crew or Local(data.folder), watch)
+    return _work(opened, url, Terms(None, timeout, command=command), crew or Local(data.folder), watch)
 
 
 def check_facts(ledger: Ledger, data: Data) -> None:
@@ -172,6 +180,8 @@ def _work(
             refuse_second_host(ledger, lease, must_stop, watch)
         storage.owner = lease.id
         lease.begin()
+        environment = record(terms.command, ledger.facts.fingerprint, crew.places)
+        ledger.study.set_user_attr(f"{ENVIRONMENT}{lease.id}", environment)
         watch(SearchBegan(ledger))
         reclaim(ledger, lease, ())
         budget = budget_of(ledger, terms.trials)
