@@ -231,15 +231,15 @@ def refuse_second_host(
     first = records(ledger.study)
     told = False
     while (strangers := lease.strangers(known := records(ledger.study))) and not must_stop():
-        for name, record in strangers.items():
-            if record.beat != first[name].beat:
-                rule = f"is being worked on by host {record.host}, and a study in SQLite belongs to one host"
+        for name, one in strangers.items():
+            if one.beat != first.get(name, one).beat:
+                rule = f"is being worked on by host {one.host}, and a study in SQLite belongs to one host"
                 advice = (
                     "begin it with --storage postgresql://... or, on a shared file system, --storage journal:///..."
                 )
                 raise StudyError(Problem(str(ledger.folder), rule, advice=advice))
         if not told:
-            hosts = ", ".join(sorted({record.host for record in strangers.values()}))
+            hosts = ", ".join(sorted({one.host for one in strangers.values()}))
             watch(Waiting(f"host {hosts} was at work on this study; seeing for {LEASE:.0f} s whether it still is"))
         told = True
         first = {**known, **first}
