@@ -203,6 +203,32 @@ def status(
 
 
 @app.command()
+def replay(
+    study: Annotated[str, typer.Argument(metavar="STUDY")],
+    trial: Annotated[int, typer.Option(help="Its number.")],
+    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
+    to: Annotated[Path | None, typer.Option(help="Keep what the training leaves, here.", metavar="DIR")] = None,
+    studies: StudiesFolder = STUDIES,
+) -> None:
+    """Train a trial once more: exit status 0 if it comes back bit for bit, else 1 and what is different."""
+    import tempfile
+
+    from fkpsearch.ledger import find_folder, read
+    from fkpsearch.replay import find_original, in_words, outside
+    from fkpsearch.replay import replay as train_again
+
+    ledger = read(find_folder(study, studies))
+    original = find_original(ledger, trial)
+    faces = open_data(data or ledger.facts.data)
+    with tempfile.TemporaryDirectory() as temporary, progress(f"training trial {trial}") as tick:
+        folder = outside(ledger, to) if to else Path(temporary)
+        made = train_again(original, faces, folder, this_command(), tick)
+    typer.echo("\n".join(in_words(made)))
+    if made.differing:
+        raise typer.Exit(1)
+
+
+@app.command()
 def export(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or the folder of a run of `train`.")],
     to: Annotated[Path, typer.Option(help="Where model, metrics and submission go.", metavar="DIR")],

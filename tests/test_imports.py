@@ -25,7 +25,7 @@ ROWS = (
     "strategy lint cost sizes",
     "database journal proxy patience patient storage",
     "ledger events lease claim twins engine tuner attempt books crew supervisor opening study once samples status",
-    "card export",
+    "replay card export",
     "tables live screen cli",
 )
 ORDER = [name for row in ROWS for name in row.split()]
