@@ -144,6 +144,9 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     """Where a study stands, from `status.status_of`."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("study", f"{status['study']} ({'running' if status['active'] else 'not running'})")
+    for one in status["supervisors"]:
+        workers = f"{one['workers']} worker{'s' if one['workers'] > 1 else ''}"
+        facts.add_row("supervisor", f"{one['host']}, process {one['pid']}, {workers}")
     facts.add_row("engine", status["engine"])
     facts.add_row("data", status["data"])
     states = Text("   ").join(
@@ -151,6 +154,9 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     )
     facts.add_row("trials", states or "none yet")
     facts.add_row("mean keypoint", f"{pixels(status['mean_keypoint_rmse'])} px")
+    if status["worker_seconds"]:
+        hours = f", {status['gpu_hours']:.2f} GPU hours" if status["gpu_hours"] else ""
+        facts.add_row("compute", f"{span(status['worker_seconds'])} of workers{hours}")
     for trial in status["running"]:
         left = "" if status["active"] else "; left behind, the next run puts it back"
         facts.add_row("at work", f"trial {trial['trial']}, epoch {trial['epoch']}, {pixels(trial['rmse'])} px{left}")
@@ -168,8 +174,17 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
             params.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
         parts += ["", leaders, "", params]
     if status["reasons"]:
-        reasons = plain_table(">trial", "state", "why it ended early")
-        for trial in status["reasons"]:
-            reasons.add_row(str(trial["trial"]), Text(trial["state"], STYLES[trial["state"]]), trial["reason"])
+        reasons = plain_table(">trials", "state", "why they ended early", "which")
+        for (state, reason), numbers in _grouped(status["reasons"]).items():
+            which = f"{', '.join(map(str, numbers[:6]))}{' ...' if len(numbers) > 6 else ''}"
+            reasons.add_row(str(len(numbers)), Text(state, STYLES[state]), Text(reason), Text(which, "dim"))
         parts += ["", reasons]
     return Group(*parts)
+
+
+def _grouped(reasons: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[int]]:
+    """Trials by their state and reason, the most frequent first."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for one in reasons:
+        found.setdefault((one["state"], one["reason"]), []).append(one["trial"])
+    return dict(sorted(found.items(), key=lambda group: -len(group[1])))

@@ -26,7 +26,7 @@ ROWS = (
     "database journal proxy patience patient storage",
     "ledger events lease claim twins engine tuner attempt books crew supervisor opening study once samples status",
     "card export",
-    "tables live screen cli",
+    "tables live screen options searching cli",
 )
 ORDER = [name for row in ROWS for name in row.split()]
 """Every module; each may import only what stands before it."""

@@ -135,7 +135,7 @@ def test_a_settings_file_alone_trains_to_the_value_of_its_trial_bit_for_bit(
 
 
 def test_status_says_where_a_study_stands(plain: Ledger) -> None:
-    found = status_of(read(plain.folder), active=bool(at_work(plain.study)))
+    found = status_of(read(plain.folder), at_work(plain.study))
     assert json.loads(json.dumps(found)) == found
     assert found["trials"] == {"COMPLETE": 7, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0}
     assert found["best"]["rmse"] == min(trial.value for trial in plain.trials if trial.value)
@@ -216,7 +216,7 @@ def test_a_killed_child_s_trial_goes_on_in_another_from_its_last_epoch_to_the_sa
         "the training process died (SIGKILL)"
     ]
     assert [len(pids[number]) for number in range(3)] == [1, 2, 1]
-    assert len(set(sum(pids.values(), []))) == 4, "a process an attempt"
+    assert len({pid for them in pids.values() for pid in them}) == 4, "a process an attempt"
     epochs = [event.epoch for event in heard if isinstance(event, EpochDone) and event.number == 1]
     assert epochs == [1, 1, 2], "the first once more, from the checkpoint"
 
