@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fkpsearch import cli
+from fkpsearch.demo import make_demo
 from fkpsearch.errors import InputError
 from fkpsearch.options import seconds_of
 
@@ -323,6 +324,8 @@ def test_from_data_to_submission_with_every_command(call: Call, tiny: Path) -> N
 
 def test_the_demo_set_is_made_once_and_used(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FKPSEARCH_CACHE", str(tmp_path / "cache"))
+    fewer = {**(make_demo.__kwdefaults__ or {}), "training": 60, "test": 15}
+    monkeypatch.setattr(make_demo, "__kwdefaults__", fewer)  # the whole set, made twice, takes ten seconds
     assert call("data", "demo", "faces")[0] == 0
     assert {path.name for path in Path("faces").iterdir()} == {
         "training.csv", "test.csv", "IdLookupTable.csv", "SampleSubmission.csv"
