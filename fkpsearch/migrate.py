@@ -24,7 +24,7 @@ from fkpsearch.nodes import same
 from fkpsearch.plain import read_yaml, to_yaml, writable_folder, writing
 from fkpsearch.settings import settings_of
 from fkpsearch.space import Space, parse_space
-from fkpsearch.strategy import Asha, strategy_of
+from fkpsearch.strategy import build_pruner, strategy_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -118,10 +118,10 @@ def plan_migration(ledger: Ledger, space: Space, folder: Path) -> Plan:
     return Plan(ledger, space, folder, kept, dropped, _rungs(ledger.space) == _rungs(space))
 
 
-def _rungs(space: Space) -> tuple[object, int]:
+def _rungs(space: Space) -> tuple[type, dict[str, Any]]:
     """What the rungs of a pruner depend on."""
-    pruner = strategy_of(space.study, space.place).pruner
-    return pruner, most_epochs(space) if isinstance(pruner, Asha) and pruner.min_epochs is None else 0
+    pruner = build_pruner(strategy_of(space.study, space.place), most_epochs(space))
+    return type(pruner), vars(pruner)
 
 
 def fit(ledger: Ledger, trial: FrozenTrial, space: Space) -> Kept | tuple[Reason, ...]:
@@ -192,7 +192,7 @@ def carry(plan: Plan, on_progress: Callable[[int, int], None] = lambda done, tot
     ``on_progress`` hears how many trials of how many are carried.
     """
     if not plan.kept:
-        rule, advice = f"can give none of the settings of {plan.ledger.folder}", "begin anew with `fkpsearch run`"
+        rule, advice = f"gives the settings of no trial of {plan.ledger.folder}", "begin anew with `fkpsearch run`"
         raise StudyError(Problem(plan.space.place, rule, advice=advice))
     writable_folder(plan.folder.parent, StudyError, "name another folder with --studies")
     hidden = plan.folder.with_name(f".{plan.folder.name}.migrating")
