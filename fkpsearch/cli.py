@@ -159,7 +159,7 @@ def train(
     folder = to or Path("runs") / settings.stem
     writable_folder(folder, StudyError, "name another folder with --to")
     with progress("training") as tick:
-        train_once(decided, faces, folder, lambda row: tick(row["epoch"], decided.training.epochs))
+        train_once(decided, faces, folder, lambda row: tick(row.epoch, decided.training.epochs))
     console().print(score_table({"validation": score_validation(decided, read_validation(folder), faces.faces)}))
     typer.echo(f"the run: {folder}")
     typer.echo(f"next: fkpsearch export {shlex.quote(str(folder))} --to out")
@@ -188,12 +188,14 @@ def status(
     """Where a study stands."""
     import json
 
-    from fkpsearch.ledger import find_folder, is_held, read
+    from fkpsearch.lease import at_work
+    from fkpsearch.ledger import find_folder, read
     from fkpsearch.status import status_of
     from fkpsearch.tables import status_view
 
     folder = find_folder(study, studies)
-    found = status_of(read(folder), active=is_held(folder))
+    ledger = read(folder)
+    found = status_of(ledger, active=bool(at_work(ledger.study)))
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:

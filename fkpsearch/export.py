@@ -23,13 +23,14 @@ from fkpsearch.data import Data, Faces, Split, split
 from fkpsearch.errors import ExportError, Problem, first_rows, short
 from fkpsearch.frame import Frame, Prepare, from_frame
 from fkpsearch.keypoints import mean_keypoints
-from fkpsearch.ledger import DATABASE, find_folder, read
+from fkpsearch.ledger import find_folder, read
 from fkpsearch.models import Hypermodel
 from fkpsearch.plain import writable_folder, writing
 from fkpsearch.prepare import cut_out
 from fkpsearch.run_folder import Validation, read_validation
 from fkpsearch.scores import Scores, score
 from fkpsearch.settings import read_settings
+from fkpsearch.storage import DATABASE
 from fkpsearch.submission import write_submission
 
 FILES = ("model.keras", "settings.yaml", "metrics.json", "README.md", "faces.png", "submission.csv")

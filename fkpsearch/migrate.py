@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any
 from fkpsearch.asking import told_apart
 from fkpsearch.errors import Problem, SettingsError, StudyError
 from fkpsearch.inverse import Reason, inverse, line_of, listed
-from fkpsearch.ledger import OPTUNA, Ledger, begin, checkpoint, database_errors, held
+from fkpsearch.ledger import COPY, OPTUNA, Ledger, begin, checkpoint, held
 from fkpsearch.lint import most_epochs
 from fkpsearch.nodes import same
-from fkpsearch.plain import read_yaml, to_yaml, writable_folder, writing
+from fkpsearch.plain import read_yaml, writable_folder
 from fkpsearch.settings import settings_of
-from fkpsearch.space import Space, parse_space
+from fkpsearch.space import Space
+from fkpsearch.storage import DATABASE, default_url, open_storage, storage_errors
 from fkpsearch.strategy import build_pruner, strategy_of
+from fkpsearch.study import ENVIRONMENT
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -34,9 +36,6 @@ CARRIED = ("COMPLETE", "PRUNED")
 
 LIMITED = ("limits", "memory")
 """Constraints that say what `study.limits` turned away"""
-
-POINTERS = ("twin_of",)
-"""User attributes that hold the number of another trial"""
 
 RUNG = "completed_rung_"
 """Begins the names of Optuna's marks of the rungs that a trial reached"""
@@ -135,8 +134,9 @@ def fit(ledger: Ledger, trial: FrozenTrial, space: Space) -> Kept | tuple[Reason
         return (Reason("parameters", " ".join(str(why).split())),)
     if any(trial.constraints.get(name, 0) > 0 for name in LIMITED) and not same(*map(_limits, (ledger.space, space))):
         return (Reason("study.limits", "turn others away than they did"),)
+    trained = ledger.trial_folder(trial.user_attrs.get(COPY, trial.number))
     try:
-        settings = _settings(ledger.trial_folder(trial.number) / "settings.yaml", tree)
+        settings = _settings(trained / "settings.yaml", tree)
     except SettingsError as why:
         return tuple(Reason(problem.place, problem.rule) for problem in why.problems)
     found = inverse(space, settings, filled)
@@ -197,12 +197,12 @@ def carry(plan: Plan, on_progress: Callable[[int, int], None] = lambda done, tot
     writable_folder(plan.folder.parent, StudyError, "name another folder with --studies")
     hidden = plan.folder.with_name(f".{plan.folder.name}.migrating")
     hidden.mkdir(exist_ok=True)
-    with held(hidden):
+    with held(hidden, patience=1):
         built = hidden / plan.folder.name
         try:
             shutil.rmtree(built, ignore_errors=True)  # a killed one's
             built.mkdir()
-            with database_errors(built):
+            with storage_errors(built / DATABASE):
                 _build(plan, built, on_progress)
             built.rename(plan.folder)
         finally:
@@ -210,20 +210,30 @@ def carry(plan: Plan, on_progress: Callable[[int, int], None] = lambda done, tot
 
 
 def _build(plan: Plan, folder: Path, on_progress: Callable[[int, int], None]) -> None:
-    sections = {name: section for name, section in plan.space.tree.items() if name != "enqueue"}
-    # what was enqueued and is carried must not be enqueued again, so the next `run` does that
-    ledger = begin(folder, parse_space(to_yaml(sections), plan.space.place), plan.ledger.facts, seed_matters=False)
+    from optuna import create_study
+
+    facts = plan.ledger.facts
+    storage = open_storage(default_url(folder))
+    study = create_study(study_name=folder.name, storage=storage)
+    trained_in = {name: of for name, of in plan.ledger.study.user_attrs.items() if name.startswith(ENVIRONMENT)}
+    for name, value in {**vars(facts), **trained_in}.items():
+        study.set_user_attr(name, value)
+    new = Ledger(folder, plan.space, facts, study)
     for number, (one, trial) in enumerate(zip(plan.kept, new_trials(plan), strict=True)):
-        ledger.study.add_trial(trial)
-        _link_folder(plan.ledger.trial_folder(one.trial.number), ledger.trial_folder(number))
+        study.add_trial(trial)
+        _link_folder(plan.ledger.trial_folder(one.trial.number), new.trial_folder(number))
         on_progress(number + 1, len(plan.kept))
-    with writing(folder / "space.yaml") as file:
-        file.write(plan.space.text)
-    checkpoint(ledger)
-    storage: Any = ledger.study._storage
-    storage = getattr(storage, "_backend", storage)  # a cache before the database
+    # after the trials, so that of what is enqueued only what is not carried will be trained
+    checkpoint(begin(folder, plan.space, facts, seed_matters=False, storage=storage))
+    _close(storage)
+
+
+def _close(storage: Any) -> None:
+    """Let go of the database, which is about to move."""
     storage.remove_session()
-    storage.engine.dispose()  # the database is about to move
+    while hasattr(storage, "_backend"):  # waiting and caching storages before the one
+        storage = storage._backend
+    storage.engine.dispose()
 
 
 def new_trials(plan: Plan) -> Iterator[FrozenTrial]:
@@ -235,8 +245,10 @@ def new_trials(plan: Plan) -> Iterator[FrozenTrial]:
     enqueued = _enqueued(plan)
     for one in plan.kept:
         old = one.trial
-        user = {name: value for name, value in old.user_attrs.items() if name not in POINTERS}
-        user |= {name: numbers[old.user_attrs[name]] for name in POINTERS if old.user_attrs.get(name) in numbers}
+        user = dict(old.user_attrs)
+        if COPY in user:  # as another with its settings is: both are kept
+            user[COPY] = numbers[old.user_attrs[COPY]]
+            user["reason"] = user.get("reason", "").replace(str(old.user_attrs[COPY]), str(user[COPY]))
         system = {name: value for name, value in old.system_attrs.items() if plan.rungs and name.startswith(RUNG)}
         if old.number in enqueued:
             system[ENQUEUED] = enqueued[old.number]

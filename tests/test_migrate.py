@@ -30,9 +30,11 @@ from fkpsearch.errors import StudyError
 from fkpsearch.inverse import inverse, listed
 from fkpsearch.ledger import OPTUNA, Facts, Ledger, begin, checkpoint, find_folder, read
 from fkpsearch.migrate import Kept, carry, fit, new_trials, plan_migration
+from fkpsearch.patient import TOKEN
 from fkpsearch.plain import parse_yaml, to_yaml
 from fkpsearch.settings import read_settings, settings_of, write_settings
 from fkpsearch.space import Space, parse_space, presets
+from fkpsearch.storage import default_url, open_storage
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 Call = Callable[..., tuple[int, str, str]]
@@ -388,10 +390,14 @@ def drawn(space: Space, count: int, **more: Any) -> list[FrozenTrial]:
     return [trial_of(space, space.random(seed)[0], value=2.0 + seed / 100, **more) for seed in range(count)]
 
 
-def on_disk(folder: Path, space: Space, trials: list[FrozenTrial], facts: Facts = FACTS) -> Ledger:
+def begun(folder: Path, space: Space) -> Ledger:
+    return begin(folder, space, FACTS, seed_matters=True, storage=open_storage(default_url(folder)))
+
+
+def on_disk(folder: Path, space: Space, trials: list[FrozenTrial]) -> Ledger:
     """A study with what its trials left behind."""
     folder.mkdir(parents=True)
-    ledger = begin(folder, space, facts, seed_matters=False)
+    ledger = begun(folder, space)
     ledger.study.add_trials(trials)
     for trial in ledger.finished():
         own = ledger.trial_folder(trial.number)
@@ -430,8 +436,9 @@ def test_the_joint_spaces_of_the_sampler_do_not_shrink(tmp_path: Path) -> None:
     fresh.add_trials(drawn(GROWN, 12))  # some of every branch
     assert groups(new.study) == groups(fresh)
     assert IntersectionSearchSpace().calculate(new.study) == IntersectionSearchSpace().calculate(fresh)
-    new.study.add_trials(drawn(GROWN, 12))
-    assert groups(new.study) == groups(fresh)
+    more = begun(new.folder, GROWN).study
+    more.add_trials(drawn(GROWN, 12))
+    assert groups(more) == groups(fresh)
 
 
 def test_trials_with_their_old_parameters_alone_would_shrink_them() -> None:
@@ -470,11 +477,12 @@ def test_a_kept_trial_is_the_same_but_for_its_number_and_its_parameters(tmp_path
             "intermediate_values": {1: 3.0, 2: math.nan},
             "user_attrs": {"reason": "diverged in epoch 2"},
         },
-        {"state": TrialState.PRUNED, "value": None, "constraints": {"settings": 1.0}, "user_attrs": {"twin_of": 2}},
-        {"user_attrs": {"twin_of": 0}},
+        {"state": TrialState.PRUNED, "value": None, "constraints": {"settings": 1.0}, "user_attrs": {"owner": "me"}},
+        {"user_attrs": {"copy_of": 1, "reason": "the settings of trial 1: its value is copied"}},
     ]
-    trials = [trial_of(old, old.random(seed)[0], **more) for seed, more in enumerate(told)]
+    trials = [trial_of(old, old.random(seed % 4 or 1)[0], **more) for seed, more in enumerate(told)]
     ledger = on_disk(tmp_path / "old", old, trials)
+    ledger.study.set_user_attr("environment:me", {"cpu": "fast"})
     ledger.study.enqueue_trial(PARAMS)
     ledger.study.enqueue_trial(PARAMS)
     ledger.study.ask()
@@ -492,9 +500,13 @@ def test_a_kept_trial_is_the_same_but_for_its_number_and_its_parameters(tmp_path
         assert repr(one.intermediate_values) == repr(was.intermediate_values)  # as NaN is not NaN
         assert one.constraints == was.constraints
         assert one.distributions["augment.rotation"] == optuna.distributions.FloatDistribution(0, 30)
-        attributes = {3: {"twin_of": 1}, 4: {}}.get(was.number, was.user_attrs)
+        copied = {"copy_of": 0, "reason": "the settings of trial 0: its value is copied"}
+        attributes = copied if was.number == 4 else was.user_attrs
         assert one.user_attrs == {**attributes, "migrated_from": {"study": "old", "trial": number + 1}}
-    assert new.trials[0].system_attrs == {"completed_rung_0": 2.5}
+    assert {name: value for name, value in new.trials[0].system_attrs.items() if name != TOKEN} == {
+        "completed_rung_0": 2.5
+    }
+    assert new.study.user_attrs["environment:me"] == {"cpu": "fast"}
 
 
 @pytest.mark.parametrize(
@@ -518,7 +530,10 @@ def test_files_of_kept_trials_are_shared_under_their_new_numbers(tmp_path: Path)
     old = space_of(OLD)
     ledger = on_disk(tmp_path / "old", old, drawn(old, 6))
     widths = [trial.params["model.width"] for trial in ledger.trials]
-    new = migrated(ledger, edited(("model.width", 16)))
+    plan = plan_migration(ledger, edited(("model.width", 16)), tmp_path / "new")
+    carry(plan)
+    assert {path.name for path in plan.folder.iterdir()} == {".lock", "space.yaml", "study.db", "trials"}
+    new = read(plan.folder)
     was = [number for number, width in enumerate(widths) if width == 16]
     assert 0 < len(was) < 6
     assert sorted(path.name for path in (new.folder / "trials").iterdir()) == [f"{k:04d}" for k in range(len(was))]
@@ -584,8 +599,7 @@ def test_what_was_enqueued_and_is_carried_is_not_enqueued_again(tmp_path: Path) 
     more = {"model": {"width": 4}}
     space = edited(("model.width", {"choice": [4, 8]}), ("enqueue", [more, *ENQUEUED[1]]))
     new = migrated(ledger, space)
-    assert [trial.state.name for trial in new.trials] == ["COMPLETE", "COMPLETE"]
-    again = begin(new.folder, space, new.facts, seed_matters=False)
+    again = begun(new.folder, space)
     assert [trial.state.name for trial in again.trials] == ["COMPLETE", "COMPLETE", "WAITING"]
     assert again.trials[2].system_attrs["fixed_params"] == {"model.width": 4}
 
@@ -594,8 +608,8 @@ def test_a_search_goes_on_and_its_sampler_draws_jointly_from_all_that_was_carrie
     sampler = ("study.sampler", {"kind": "tpe", "startup_trials": 6})
     old, space = edited(sampler), edited(sampler, *GROWTH)
     new = migrated(on_disk(tmp_path / "old", old, drawn(old, 6)), space)
-    ledger = begin(new.folder, space, FACTS, seed_matters=True)
-    trial = Optuna(ledger).ask()
+    ledger = begun(new.folder, space)
+    trial = Optuna(ledger).trial(ledger.study._storage.create_new_trial(ledger.study._study_id))
     assert trial.number == 6
     everywhere = {parameter.name for parameter in space.parameters() if not parameter.needs}
     assert everywhere <= trial.relative_params.keys()
@@ -615,6 +629,11 @@ def test_what_a_hypermodel_asked_for_is_carried_too_under_the_names_it_will_have
     fixed.suggest_categorical("model.values.deep[kind=cnn]", [False, True])
     trial = create_trial(params=fixed.params, distributions=fixed.distributions, value=2.0)
     ledger = in_memory(old, [trial], str(tmp_path))
+    ledger.trial_folder(0).mkdir(parents=True)
+    decided = {**HYPER["model"], "values": {"width": 16, "deep": True}}
+    write_settings(
+        settings_of({"model": decided, "augment": {"rotation": 5.0}}, "x"), ledger.trial_folder(0) / "settings.yaml"
+    )
     wider = copy.deepcopy(HYPER)
     wider["augment"]["rotation"] = {"float": [0, 30]}
     found = fit(ledger, trial, space_of(wider))
