@@ -178,12 +178,12 @@ def _backend(url: str, *, read_only: bool) -> BaseStorage:
         return Journal(path)
     from sqlalchemy.engine import make_url
 
-    from fkpsearch.database import Database
+    from fkpsearch.database import open_database
 
     address = make_url(_DRIVERS[scheme][0] + "://" + rest)
     if scheme == "sqlite":
         _file_is_there(Path(address.database or ""), url, read_only=read_only)
-    return optuna.storages._CachedStorage(Database(address, read_only=read_only))
+    return optuna.storages._CachedStorage(open_database(address, read_only=read_only))
 
 
 def _file_is_there(path: Path, url: str, *, read_only: bool) -> None:
@@ -213,7 +213,9 @@ def _as_study_error(place: str, why: Exception) -> StudyError | None:
     import optuna
     import sqlalchemy
 
-    chain = list(_chain(why))
+    from fkpsearch.database import chain_of
+
+    chain = list(chain_of(why))
     broken = (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError)
     ours = [one for one in chain if isinstance(one, broken) or _is_grpc(one)]
     reason = next((text for one in reversed(chain) if (text := _first_line(one))), type(why).__name__)
@@ -223,15 +225,6 @@ def _as_study_error(place: str, why: Exception) -> StudyError | None:
     if ours or isinstance(why, OSError):
         return StudyError(Problem(safe_url(place), f"cannot be used: {reason}"))
     return None
-
-
-def _chain(why: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    one: BaseException | None = why
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = getattr(one, "orig", None) or one.__cause__ or one.__context__
 
 
 def _is_grpc(why: BaseException) -> bool:
@@ -244,12 +237,11 @@ def _first_line(why: BaseException) -> str:
 
 
 def _is_full(why: BaseException) -> bool:
+    from fkpsearch.database import codes_of
+
     if isinstance(why, OSError):
         return why.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-    if getattr(why, "sqlite_errorname", "") == "SQLITE_FULL":
-        return True
-    code = getattr(why, "sqlstate", None) or (why.args[0] if why.args else None)
-    return type(why).__module__.startswith(("psycopg", "pymysql")) and code in ("53100", 1021, 1114)
+    return not codes_of(why).isdisjoint(("SQLITE_FULL", "53100", 1021, 1114))  # PostgreSQL's and MySQL's disks, too
 
 
 def _no_room(place: str) -> bool:
