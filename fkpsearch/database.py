@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import threading
@@ -10,7 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
@@ -122,6 +125,14 @@ class Database(RDBStorage):
                 return False
             self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, OWNER, self.owner)
         return True
+
+
+def sqlite_to_read(path: Path) -> URL:
+    """The URL of a SQLite file that is only looked at, on a write-protected disk too."""
+    query = {"mode": "ro", "uri": "true"}
+    if not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
+        query["immutable"] = "1"  # else it wants to make files beside it
+    return URL.create("sqlite", database=f"file:{quote(str(path.resolve()))}", query=query)
 
 
 def open_database(url: URL, *, read_only: bool = False) -> Database:
