@@ -1,4 +1,4 @@
-"""Typer commands about studies: run, worker, status, export, migrate."""
+"""Typer commands about studies: run, worker, status, export, migrate, replay."""
 
 from __future__ import annotations
 
@@ -208,6 +208,32 @@ def migrate(
     named = f" --name {folder.name}" if folder.name != own_name else ""
     typer.echo(f"{len(plan.kept)} trials carried into {folder}")
     typer.echo(f"next: fkpsearch run {shlex.quote(new_space)}{named} --trials N, these {len(plan.kept)} included")
+
+
+def replay(
+    study: StudyArgument,
+    trial: Annotated[int, typer.Option(help="Its number.")],
+    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
+    to: Annotated[Path | None, typer.Option(help="Keep what the training leaves here.", metavar="DIR")] = None,
+    studies: StudiesFolder = STUDIES,
+    storage: Storage = None,
+) -> None:
+    """Train a trial once more; exit status 0 if it comes back bit for bit, else 1 with what is different."""
+    import tempfile
+
+    from fkpsearch.ledger import find
+    from fkpsearch.replay import find_original, in_words, outside
+    from fkpsearch.replay import replay as train_again
+
+    ledger = find(study, studies, storage)
+    original = find_original(ledger, trial)
+    faces = open_data(data or ledger.facts.data)
+    with tempfile.TemporaryDirectory() as temporary, progress(f"training trial {trial}") as tick:
+        folder = outside(ledger, to) if to else Path(temporary)
+        made = train_again(original, faces, folder, this_command(), tick)
+    typer.echo("\n".join(in_words(made)))
+    if made.differing:
+        raise typer.Exit(1)
 
 
 def watched(go: Callable[[Callable[[Event], None]], Ledger], name: str, trials: int, seconds: float) -> Ledger:
