@@ -18,9 +18,10 @@ from fkpsearch.answer import of_population, predict_heads
 from fkpsearch.data import Faces, load_data, split
 from fkpsearch.errors import Diverged, Stopped
 from fkpsearch.keypoints import mean_keypoints, rmse
+from fkpsearch.last_layer import lend_answers
 from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, Plateau, Training, build_optimizer, dtype_policy
 from fkpsearch.settings import Settings, settings_of
-from fkpsearch.train import Epoch, fit_epoch, lend_answers, masked_squared_error, train
+from fkpsearch.train import Epoch, fit_epoch, masked_squared_error, train
 
 
 def settings_for(**training: Any) -> Settings:

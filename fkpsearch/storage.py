@@ -1,0 +1,261 @@
+"""Where the truth about trials is: a storage URL becomes a storage of Optuna's that waits for its database.
+
+sqlite:///PATH          one host, one file; the default, in the study's folder
+postgresql://, mysql:// many hosts, a database server
+journal:///PATH         many hosts, a file on a file system they share
+grpc://HOST:PORT        many hosts, Optuna's proxy in front of a database server
+
+A password in a URL never leaves this room but to the database.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from fkpsearch.errors import DiskFull, FkpError, Problem, StudyError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+    from fkpsearch.patient import Patient
+
+DATABASE = "study.db"
+
+FORMS = "sqlite:///PATH, postgresql://USER@HOST/NAME, mysql://USER@HOST/NAME, journal:///PATH or grpc://HOST:PORT"
+
+_DRIVERS = {
+    "sqlite": ("sqlite", "", ""),
+    "postgresql": ("postgresql+psycopg", "psycopg", "postgres"),
+    "postgres": ("postgresql+psycopg", "psycopg", "postgres"),
+    "mysql": ("mysql+pymysql", "pymysql", "mysql"),
+    "mariadb": ("mysql+pymysql", "pymysql", "mysql"),
+    "journal": ("journal", "", ""),
+    "grpc": ("grpc", "grpc", "grpc"),
+}
+"""Of each scheme: what SQLAlchemy calls it, the module it needs, our extra that has it"""
+
+_SECRET = re.compile(r"([?&;](?:\w*passw(?:or)?d|sslkey|token|secret\w*)=)([^&#\s]*)", re.IGNORECASE)
+
+HIDDEN = "***"
+
+
+def default_url(folder: Path) -> str:
+    """The database of a study that is told no other."""
+    return f"sqlite:///{folder.resolve() / DATABASE}"
+
+
+def one_host_only(url: str) -> bool:
+    """Whether processes of a second host would ruin it."""
+    return _scheme(url) == "sqlite"
+
+
+def safe_url(url: str) -> str:
+    """A URL as it may be shown and recorded: its passwords are three stars."""
+    start, separator, rest = url.partition("://")
+    if separator and "@" in rest:
+        # up to the last @: a password that should have been quoted is hidden as a whole
+        account, _, place = rest.rpartition("@")
+        user, colon, _ = account.partition(":")
+        rest = f"{user}{colon}{HIDDEN if colon else ''}@{place}"
+    return _SECRET.sub(rf"\g<1>{HIDDEN}", f"{start}{separator}{rest}")
+
+
+def hide_password(text: str, url: str) -> str:
+    """A text in which the passwords of ``url``, quoted or not, are three stars."""
+    text = text.replace(url, safe_url(url))
+    for secret in sorted(_secrets(url), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
+def safe_command(words: Sequence[str]) -> list[str]:
+    """A command line as it may be recorded."""
+    return [safe_url(word) if "://" in word else word for word in words]
+
+
+def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment as it may be handed to a child that opens no storage."""
+    return {name: value for name, value in environment.items() if name not in ("FKPSEARCH_STORAGE", "PGPASSWORD")}
+
+
+def _secrets(url: str) -> set[str]:
+    """The passwords in a URL as they stand there, unquoted, and in the pieces a wrong reading of them makes."""
+    found = {match[1] for match in _SECRET.findall(url)}
+    account, at, _ = url.partition("://")[2].rpartition("@")
+    if at and ":" in account:
+        password = account.partition(":")[2]
+        found |= {password, *(piece for piece in re.split(r"[@:/?#]", password) if len(piece) > 3)}
+    return {secret for one in found for secret in (one, unquote(one)) if secret}
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].partition("+")[0].lower()
+
+
+def open_storage(
+    url: str,
+    *,
+    patience: float = 300,
+    must_stop: Callable[[], bool] = lambda: False,
+    on_wait: Callable[[str], None] = lambda _: None,
+) -> Patient:
+    """Open a storage to write to it; tables that are not there are made.
+
+    Whenever its database is away, now too, calls wait up to ``patience`` seconds, ask ``must_stop`` in
+    between, and tell ``on_wait`` once why. Raises StudyError for a URL that cannot be opened, StorageAway
+    when patience ends.
+    """
+    return _open(url, patience, must_stop, on_wait, read_only=False)
+
+
+def open_to_read(url: str, *, patience: float = 10) -> Patient:
+    """Open an existing storage to look at it: nothing is written and no writer waits. Raises StudyError."""
+    return _open(url, patience, lambda: False, lambda _: None, read_only=True)
+
+
+def _open(
+    url: str, patience: float, must_stop: Callable[[], bool], on_wait: Callable[[str], None], *, read_only: bool
+) -> Patient:
+    check_url(url)
+    import optuna
+
+    from fkpsearch.patience import Patience
+    from fkpsearch.patient import Patient
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    wait = Patience(safe_url(url), patience, must_stop, on_wait, lambda text: hide_password(text, url))
+    with storage_errors(url):
+        return Patient(lambda: _backend(url, read_only=read_only), wait, read_only=read_only)
+
+
+def check_url(url: str) -> None:
+    """Raises StudyError for a URL that no storage can have or whose driver is not installed; opens nothing."""
+    place = safe_url(url)
+    scheme = _scheme(url)
+    if "://" not in url or scheme not in _DRIVERS:
+        raise StudyError(Problem("--storage", "must be " + FORMS, place))
+    _, module, extra = _DRIVERS[scheme]
+    if module and importlib.util.find_spec(module) is None:
+        advice = f"pip install 'fkpsearch[{extra}]'"
+        raise StudyError(Problem(place, f"needs {module}, which is not installed", advice=advice))
+    rest = url.partition("://")[2]
+    if scheme == "grpc":
+        if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^/:@?#\[\]]+):[0-9]{1,5}/?", rest):
+            raise StudyError(Problem("--storage", "must be grpc://HOST:PORT", place))
+    elif scheme in ("sqlite", "journal"):
+        if not rest.startswith("/") or not rest.rstrip("/"):
+            advice = "four slashes where the path is absolute" if scheme == "sqlite" else ""
+            raise StudyError(Problem("--storage", f"must be {scheme}:///PATH", place, advice))
+    elif re.search(r"[@:/?#\s]", rest.rpartition("@")[0].partition(":")[2]):
+        advice = "%40 is @, %3A is :, %2F is /, %3F is ?, %23 is #"
+        raise StudyError(Problem(place, "the password must be written with percent signs", advice=advice))
+
+
+def _backend(url: str, *, read_only: bool) -> BaseStorage:
+    import optuna
+
+    scheme = _scheme(url)
+    rest = url.partition("://")[2]
+    if scheme == "grpc":
+        from fkpsearch.proxy import Proxy
+
+        host, _, port = rest.rstrip("/").rpartition(":")
+        return Proxy(host, int(port))
+    if scheme == "journal":
+        from fkpsearch.journal import Journal
+
+        path = Path(rest)
+        _file_is_there(path, url, read_only=read_only)
+        return Journal(path)
+    from sqlalchemy.engine import make_url
+
+    from fkpsearch.database import Database
+
+    address = make_url(_DRIVERS[scheme][0] + "://" + rest)
+    if scheme == "sqlite":
+        _file_is_there(Path(address.database or ""), url, read_only=read_only)
+    return optuna.storages._CachedStorage(Database(address, read_only=read_only))
+
+
+def _file_is_there(path: Path, url: str, *, read_only: bool) -> None:
+    if read_only and not path.is_file():
+        raise StudyError(Problem(safe_url(url), "is not there"))
+    if not path.parent.is_dir():
+        raise StudyError(Problem(safe_url(url), "its folder is not there", advice="make it first"))
+
+
+@contextmanager
+def storage_errors(place: str | Path) -> Iterator[None]:
+    """What a damaged, full or write-protected storage can raise, as a StudyError in one line without a password.
+
+    ``place`` is the storage's URL or its file.
+    """
+    try:
+        yield
+    except FkpError:
+        raise
+    except Exception as why:
+        if (error := _as_study_error(str(place), why)) is None:
+            raise
+        raise error from None  # what was raised before may carry the password
+
+
+def _as_study_error(place: str, why: Exception) -> StudyError | None:
+    import optuna
+    import sqlalchemy
+
+    chain = list(_chain(why))
+    broken = (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError)
+    ours = [one for one in chain if isinstance(one, broken) or _is_grpc(one)]
+    reason = next((text for one in reversed(chain) if (text := _first_line(one))), type(why).__name__)
+    reason = hide_password(reason, place)
+    if any(_is_full(one) for one in chain) or (ours and _no_room(place)):
+        return DiskFull(safe_url(place), reason)
+    if ours or isinstance(why, OSError):
+        return StudyError(Problem(safe_url(place), f"cannot be used: {reason}"))
+    return None
+
+
+def _chain(why: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    one: BaseException | None = why
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = getattr(one, "orig", None) or one.__cause__ or one.__context__
+
+
+def _is_grpc(why: BaseException) -> bool:
+    return type(why).__module__.split(".")[0] == "grpc"
+
+
+def _first_line(why: BaseException) -> str:
+    text = why.details() if _is_grpc(why) and hasattr(why, "details") else str(why)
+    return next(iter(str(text).splitlines()), "")
+
+
+def _is_full(why: BaseException) -> bool:
+    if isinstance(why, OSError):
+        return why.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    if getattr(why, "sqlite_errorname", "") == "SQLITE_FULL":
+        return True
+    code = getattr(why, "sqlstate", None) or (why.args[0] if why.args else None)
+    return type(why).__module__.startswith(("psycopg", "pymysql")) and code in ("53100", 1021, 1114)
+
+
+def _no_room(place: str) -> bool:
+    """Whether the disk of a file is full: SQLite says of some of its writes only that they failed."""
+    path = Path(place.partition("://")[2] if "://" in place else place)
+    try:
+        return shutil.disk_usage(path.parent).free < 65536 and _scheme(place) in ("sqlite", "journal", place)
+    except OSError:
+        return False
