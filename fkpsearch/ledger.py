@@ -126,6 +126,14 @@ def find_folder(study: str, studies: Path) -> Path:
     raise StudyError(Problem(study, "is not a study", advice=advice))
 
 
+def find(study: str, studies: Path, url: str | None = None) -> Ledger:
+    """An existing study, to look at: in its folder, else by its name in the storage of ``url``. Raises StudyError."""
+    folder = named_folder(study, studies) if url and _NAME.fullmatch(study) else None
+    if folder is not None and not (folder / DATABASE).exists():
+        return read(folder, url)
+    return read(find_folder(study, studies))
+
+
 @contextmanager
 def held(folder: Path, what: str = "", patience: float = 60) -> Iterator[None]:
     """One process at a time, of this machine, in a folder; it ends with the process however that dies.

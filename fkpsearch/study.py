@@ -197,10 +197,15 @@ def _work(
     return ledger
 
 
+def target_of(ledger: Ledger) -> int:
+    """How many trials the study was told to have last."""
+    return int(ledger.study.user_attrs.get(TRIALS, 0))
+
+
 def budget_of(ledger: Ledger, trials: int | None) -> Budget:
     """Which trials are to be run; ``trials`` of them, or as many as the study was told last."""
     if trials is None:
-        trials = int(ledger.study.user_attrs.get(TRIALS, 0))
+        trials = target_of(ledger)
     else:
         ledger.study.set_user_attr(TRIALS, trials)
     if not ledger.space.presets:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch import keypoints
-from fkpsearch.answer import of_population, predict_heads
+from fkpsearch.answer import import_keras, of_population, predict_heads
 from fkpsearch.data import Faces, are_labelled, split
 from fkpsearch.errors import Diverged, Infeasible
 from fkpsearch.last_layer import lend_answers, lent_keypoints, start_at_the_mean
@@ -239,6 +239,7 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         # compiled beside it: whoever loads the model's file could not resolve optimiser and loss
         learner = keras.Model(net.inputs, net.outputs, name=net.name)
         learner.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
+        optimizer.build(learner.trainable_variables)  # or TensorFlow traces the first step twice, a second a net
         learners.append(Learner(learner, member.points, faces, steps, training))
     model.jit_compile = gpu_is_there()
     return model, learners
@@ -340,8 +341,7 @@ def epochs_since_best(history: Sequence[Epoch]) -> int:
 
 def warm_up() -> None:
     """Import Keras and run one small training step, so that the first real one finds its threads and code ready."""
-    import keras
-
+    keras = import_keras()
     tiny = keras.Sequential([keras.layers.Conv2D(1, 3), keras.layers.Flatten(), keras.layers.Dense(1)])
-    tiny.compile(optimizer="adam", loss="mse")
+    tiny.compile(optimizer="adam", loss="mse", jit_compile=gpu_is_there())
     tiny.train_on_batch(np.zeros((2, 8, 8, 1), np.float32), np.zeros((2, 1), np.float32))

@@ -13,6 +13,13 @@ from numpy.typing import NDArray
 
 from fkpsearch.keypoints import COLUMNS, COUNT
 
+for _name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    # every core has a test at work already; read when TensorFlow is imported, here and in the processes tests start
+    os.environ.setdefault(_name, "1")
+
+LONGEST = ("study", "tuner", "export", "cli", "backbone", "train", "presets", "hypermodel", "team", "predict", "detect")
+"""Test files that take longest, in the order in which they begin: what begins last should be short"""
+
 FACES96 = Path(__file__).resolve().parents[2] / "shared" / "data" / "faces96"
 
 SMALL = [0, 1, 10, 14]
@@ -34,6 +41,12 @@ DIVERGING = {
     },
 }  # fmt: skip
 """Settings whose loss overflows within a few epochs: ten linear layers of weights that move by one a step"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)
