@@ -181,6 +181,10 @@ def test_a_trial_is_kept_if_and_only_if_the_new_space_gives_its_settings(
         again = FixedTrial(found)
         assert fill(space.sample(again)) == sampled
         assert again.params == found  # all that are asked for, and no others
+        written = space.params_of(space.sample(again), "x")
+        assert {name: repr(value) for name, value in written.items()} == {
+            name: repr(value) for name, value in found.items()
+        }  # 1 is not 1.0 to whoever looks for twins
     else:
         assert all(str(reason) for reason in found)
 
