@@ -187,17 +187,21 @@ def migrate(
     new_space: Annotated[str, typer.Argument(help="The changed space.", metavar="NEW_SPACE")],
     name: Annotated[str | None, typer.Option(help="The new study's name; the space's file name by default.")] = None,
     studies: StudiesFolder = STUDIES,
+    storage: Storage = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Carry a study's finished trials into a new study of a changed space; says first which, and which not and why."""
-    from fkpsearch.ledger import find_folder, named_folder, read
+    """Carry a study's finished trials into a new study of a changed space; says first which, and which not and why.
+
+    The new study is kept in its folder, wherever the old one is.
+    """
+    from fkpsearch.ledger import find, named_folder
     from fkpsearch.migrate import carry, plan_migration
     from fkpsearch.opening import open_space
     from fkpsearch.tables import migration_view
 
     own_name, space = open_space(new_space)
     folder = named_folder(name or own_name, studies)
-    plan = plan_migration(read(find_folder(study, studies)), space, folder)
+    plan = plan_migration(find(study, studies, storage), space, folder)
     console().print(migration_view(plan))
     if plan.kept and not yes:
         if not (sys.stdin.isatty() and on_a_terminal()):
