@@ -60,10 +60,9 @@ from fkpsearch.errors import (
     InputError,
     ModelError,
     Stopped,
-    filled_the_disk,
-    ran_out_of_memory,
+    disk_full,
+    out_of_memory,
 )
-from fkpsearch.models.hypermodel import first_line
 from fkpsearch.run_folder import CHECKPOINT
 
 if TYPE_CHECKING:
@@ -125,12 +124,11 @@ GOOD_ENDS = ("saved", "stopped", "diverged", "infeasible")
 
 def last_words(why: Exception, *, of_a_search: bool) -> dict[str, Any]:
     """What a child whose work ended in an error says of it; a traceback goes where the error is our own."""
-    text = first_line(why)
+    if full := disk_full(why):
+        return {"kind": "full", "why": full}
+    if words := out_of_memory(why):
+        return {"kind": "infeasible", "why": words, "constraint": "memory"}
     match why:
-        case _ if filled_the_disk(why):
-            return {"kind": "full", "why": text}
-        case _ if ran_out_of_memory(why):
-            return {"kind": "infeasible", "why": f"out of memory: {text}", "constraint": "memory"}
         case Stopped():
             return {"kind": "stopped"}
         case Diverged():
@@ -141,7 +139,8 @@ def last_words(why: Exception, *, of_a_search: bool) -> dict[str, Any]:
             return {"kind": "failed", "why": str(why)}
         case InputError(problems=problems):  # such as weights that are not there: more trials would not mend it
             return {"kind": "refused", "lines": [str(problem) for problem in problems]}
-    traceback.print_exception(why)
+    with contextlib.suppress(OSError):
+        traceback.print_exception(why)
     return {"kind": "failed", "why": f"{type(why).__name__}: {why}"}
 
 
