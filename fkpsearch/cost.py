@@ -1,13 +1,18 @@
-"""What a model costs: parameters, multiply-adds and activation memory, read off the built model."""
+"""What a model costs: parameters, multiply-adds and memory, read off the built model."""
 
 from __future__ import annotations
 
 import math
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from fkpsearch.answer import BATCH
+from fkpsearch.keypoints import SIZE
 from fkpsearch.models import Family
+from fkpsearch.recipe import Training
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class Cost:
     activation_bytes: int
     """Outputs of all layers, as training has to keep them for the gradient; of a team the largest net's, as its nets
     are trained in turn."""
+    largest_bytes: int
+    """The largest of these outputs"""
 
 
 def cost_of(family: Family) -> Cost:
@@ -36,9 +43,34 @@ def cost_of(family: Family) -> Cost:
         trainable=sum(math.prod(weight.shape) for weight in model.trainable_weights),
         multiply_adds=sum(_multiply_adds(layer) for layer in _layers(model)),
         activation_bytes=max(sum(_output_bytes(layer) for layer in _layers(net)) for net in family.nets(model)),
+        largest_bytes=max(_output_bytes(layer) for layer in _layers(model)),
     )
     keras.backend.clear_session(free_memory=False)
     return cost
+
+
+def training_bytes(cost: Cost, training: Training, pictures: int) -> int:
+    """What training takes beyond what a warm process holds, estimated; ``pictures`` are in the data, copies included.
+
+    TODO
+    """
+    copies = 9 + 2 * (training.averaging > 0)
+    step = 0.8 * cost.activation_bytes * training.batch_size
+    validation = 2 * cost.largest_bytes * BATCH
+    return round(OVERHEAD + copies * 4 * cost.parameters + max(step, validation) + pictures * SIZE**2)
+
+
+def resident_bytes() -> int:
+    """What this process holds of the host's memory now; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+OVERHEAD = 150e6
+"""TODO"""
 
 
 def _layers(model: Any) -> list[Any]:

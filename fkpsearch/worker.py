@@ -59,6 +59,7 @@ from fkpsearch.errors import (
     Infeasible,
     InputError,
     ModelError,
+    SpaceError,
     Stopped,
     disk_full,
     out_of_memory,
@@ -66,6 +67,7 @@ from fkpsearch.errors import (
 from fkpsearch.run_folder import CHECKPOINT
 
 if TYPE_CHECKING:
+    from fkpsearch.data import Faces
     from fkpsearch.settings import Settings
 
 
@@ -162,6 +164,8 @@ def _serve(line: _Line, data: Path) -> None:
     checkpoint = Checkpoint(folder, identity_of(settings, loaded.faces.fingerprint))
     if job.get("fresh"):
         checkpoint.remove()
+    if not checkpoint.path.exists():  # else it was found to be light enough before
+        keep_to(job.get("limits") or {}, settings, faces)
     history: list[Epoch] = []
 
     def on_epoch(row: Epoch) -> None:
@@ -193,6 +197,23 @@ def settle(line: _Line, folder: Path) -> Settings:
             if line.hear()["do"] != "go":
                 raise Stopped
     return settings
+
+
+def keep_to(limits: dict[str, Any], settings: Settings, faces: Faces) -> None:
+    """Build the model and weigh it, where ``limits`` say how heavy it may be. Raises Infeasible where it is heavier."""
+    from fkpsearch.cost import cost_of, resident_bytes, training_bytes
+    from fkpsearch.limits import Limits
+    from fkpsearch.part import part_of
+
+    allowed = part_of(Limits, limits, "study.limits", SpaceError)
+    if not allowed.of_models:
+        return
+    held = resident_bytes()
+    cost = cost_of(settings.model)
+    memory = held + training_bytes(cost, settings.training, len(faces) * (1 + settings.augment.copies))
+    over = allowed.exceeded(parameters=cost.parameters, multiply_adds=cost.multiply_adds, memory=memory)
+    if over:
+        raise Infeasible(over, "limits")
 
 
 def forget_greetings() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from fkpsearch.child import Child, Message
 from fkpsearch.errors import ModelError, Problem, disk_full, out_of_memory
-from fkpsearch.settings import Settings, settings_of
+from fkpsearch.settings import Settings, read_settings, settings_of
 
 ENDS = ("saved", "stopped", "diverged", "infeasible", "full", "failed", "refused")
 
@@ -39,6 +39,9 @@ def builds_too_much(hp):
     np.ones(2**46)
     return net(hp)
 
+def modest(hp):
+    return net(hp, layers.Dense(hp.Int("width", 1, 9)))
+
 def trains_too_much(hp):
     return net(hp, Repeat())
 """
@@ -54,7 +57,13 @@ NET = {"kind": "cnn", "input_size": 48, "blocks": 3, "width": 8, "dense": {"widt
 
 
 def converse(
-    data: Path, folder: Path, settings: Settings, before: Callable[[Message], object] = lambda _: None, **job: Any
+    data: Path,
+    folder: Path,
+    settings: Settings,
+    before: Callable[[Message], object] = lambda _: None,
+    *,
+    go: bool = True,
+    **job: Any,
 ) -> list[Message]:
     """A child's whole conversation, told to go on and to keep its model; ``before`` is called before each answer."""
     child, heard = Child(data), []  # type: Child, list[Message]
@@ -68,7 +77,9 @@ def converse(
                 case "ready":
                     child.send("train", folder=str(folder), settings=settings.model_dump(mode="json"), **job)
                 case "epoch" | "decided":
-                    child.send("go")
+                    child.send("go" if go else "stop")
+                case "suggest":
+                    child.send("use", value=5)
                 case "done":
                     child.send("keep")
     finally:
@@ -76,11 +87,24 @@ def converse(
     return heard[1:]
 
 
+def test_what_a_hypermodel_was_decided_to_be_is_said_and_a_twin_is_not_trained(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(GREEDY)
+    settings = settings_for({"kind": "hypermodel", "source": f"{tmp_path / 'mine.py'}:modest"})
+    heard = converse(tiny, tmp_path, settings, go=False, ask=True, twins=True)
+    assert [message["is"] for message in heard] == ["suggest", "decided", "stopped"]
+    tree = settings.model_dump(mode="json")
+    tree["model"]["values"] = {"width": 5}
+    assert heard[1]["settings"] == tree
+    assert read_settings(tmp_path / "settings.yaml") == settings_of(tree, "x")
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["mine.py", "settings.yaml"]
+
+
 @pytest.mark.parametrize("name", ["builds_too_much", "trains_too_much"])
 def test_memory_that_runs_out_is_infeasible_and_no_failure(name: str, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "greedy.py").write_text(GREEDY)
     settings = settings_for({"kind": "hypermodel", "source": f"{tmp_path / 'greedy.py'}:{name}"})
-    (end,) = converse(tiny, tmp_path, settings, ask=True)
+    *before, end = converse(tiny, tmp_path, settings, ask=True, twins=True)
+    assert [message["is"] for message in before] == ([] if name == "builds_too_much" else ["decided"])
     assert (end["is"], end["constraint"]) == ("infeasible", "memory")
     assert end["why"].startswith("out of memory: ")
     assert "llocat" in end["why"], "in the words of whoever wanted it"
@@ -118,6 +142,18 @@ def test_a_full_disk_and_a_used_up_quota_are_known_and_other_errors_of_the_syste
     with pytest.raises(OSError, match="No space") as caught:
         Path("/dev/full").write_text("x")
     assert disk_full(caught.value)
+
+
+def test_a_model_beyond_the_limits_is_turned_away_before_its_first_epoch(tiny: Path, tmp_path: Path) -> None:
+    settings = settings_for({"kind": "baseline"})
+    limits = {"parameters": 2_000_000, "multiply_adds": None, "memory": None, "silence": 60}
+    (end,) = converse(tiny, tmp_path, settings, limits=limits)
+    assert end == {
+        "is": "infeasible",
+        "constraint": "limits",
+        "why": "model has 2.65 M parameters, study.limits.parameters is 2 M",
+    }
+    assert list(tmp_path.glob("*.npz")) == []
 
 
 @pytest.fixture
