@@ -12,7 +12,7 @@ from typing import Any
 from fkpsearch.answer import BATCH
 from fkpsearch.keypoints import SIZE
 from fkpsearch.models import Family
-from fkpsearch.recipe import Training
+from fkpsearch.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,25 @@ def cost_of(family: Family) -> Cost:
     return cost
 
 
-def training_bytes(cost: Cost, training: Training, pictures: int) -> int:
-    """What training takes beyond what a warm process holds, estimated; ``pictures`` are in the data, copies included.
+OVERHEAD = 150e6
+"""Bytes that TensorFlow takes on top for the first steps of any model: its graphs, its threads' buffers"""
 
-    TODO
+
+def training_bytes(cost: Cost, settings: Settings, rows: int) -> int:
+    """What training on ``rows`` faces takes beyond what a warm process holds, estimated for Adam and a CPU.
+
+    For each trainable parameter its value, its best value, gradient, Adam's two, and what is copied of them meanwhile
+    (9.5 in all, 2 more with averaging; 3 where it is frozen); of a step's activations the 80% that are kept for the
+    gradient, or of a validation batch's three of the largest, whichever is more; the pictures. Fitted to the peak
+    resident size of 12 trainings, 0.17 to 30 million parameters, batches of 8 to 100: with the process (750 MB) the
+    estimate was between 16% below and 16% above (docs/LOG.md).
     """
-    copies = 9 + 2 * (training.averaging > 0)
-    step = 0.8 * cost.activation_bytes * training.batch_size
-    validation = 2 * cost.largest_bytes * BATCH
-    return round(OVERHEAD + copies * 4 * cost.parameters + max(step, validation) + pictures * SIZE**2)
+    frozen = cost.parameters - cost.trainable
+    numbers = 3 * frozen + (9.5 + 2 * (settings.training.averaging > 0)) * cost.trainable
+    step = 0.8 * cost.activation_bytes * settings.training.batch_size
+    validation = 3 * cost.largest_bytes * min(BATCH, rows * settings.split.validation)
+    pictures = rows * (1 + settings.augment.copies) * SIZE**2
+    return round(OVERHEAD + 4 * numbers + max(step, validation) + pictures)
 
 
 def resident_bytes() -> int:
@@ -67,10 +77,6 @@ def resident_bytes() -> int:
     except OSError:
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-OVERHEAD = 150e6
-"""TODO"""
 
 
 def _layers(model: Any) -> list[Any]:

@@ -210,7 +210,7 @@ def keep_to(limits: dict[str, Any], settings: Settings, faces: Faces) -> None:
         return
     held = resident_bytes()
     cost = cost_of(settings.model)
-    memory = held + training_bytes(cost, settings.training, len(faces) * (1 + settings.augment.copies))
+    memory = held + training_bytes(cost, settings, len(faces))
     over = allowed.exceeded(parameters=cost.parameters, multiply_adds=cost.multiply_adds, memory=memory)
     if over:
         raise Infeasible(over, "limits")

@@ -60,19 +60,22 @@ def converse(
     data: Path,
     folder: Path,
     settings: Settings,
-    before: Callable[[Message], object] = lambda _: None,
+    before: Callable[[Message, int], object] = lambda *_: None,
     *,
     go: bool = True,
     **job: Any,
 ) -> list[Message]:
-    """A child's whole conversation, told to go on and to keep its model; ``before`` is called before each answer."""
+    """A child's whole conversation, told to go on and to keep its model.
+
+    ``before`` each answer is called with the message and the child's process id.
+    """
     child, heard = Child(data), []  # type: Child, list[Message]
     try:
         while not heard or heard[-1]["is"] not in ENDS:
             message = child.receive(120)
             assert message, "the child is silent"
             heard.append(message)
-            before(message)
+            before(message, child.pid)
             match message["is"]:
                 case "ready":
                     child.send("train", folder=str(folder), settings=settings.model_dump(mode="json"), **job)
@@ -156,6 +159,31 @@ def test_a_model_beyond_the_limits_is_turned_away_before_its_first_epoch(tiny: P
     assert list(tmp_path.glob("*.npz")) == []
 
 
+def kilobytes(child: int, what: str) -> int:
+    """A line of what Linux knows of a process."""
+    lines = Path(f"/proc/{child}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell the peak of a process")
+def test_the_memory_that_training_takes_is_estimated_to_a_fifth(tiny: Path, tmp_path: Path) -> None:
+    from fkpsearch.cost import cost_of, training_bytes
+
+    wide = {"kind": "cnn", "blocks": 2, "width": 64, "doubled": True, "dense": {"width": 16}}
+    settings = settings_for(wide, epochs=1, batch_size=28)
+    sizes: dict[str, int] = {}
+    what = {"ready": "VmRSS", "done": "VmHWM"}
+
+    def watch(message: Message, child: int) -> None:
+        if message["is"] in what:
+            sizes[message["is"]] = 1024 * kilobytes(child, what[message["is"]])
+
+    converse(tiny, tmp_path, settings, watch)
+    estimate = sizes["ready"] + training_bytes(cost_of(settings.model), settings, 40)
+    assert sizes["done"] > 1.5 * sizes["ready"]
+    assert estimate == pytest.approx(sizes["done"], rel=0.2)
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of four MiB."""
@@ -186,14 +214,14 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_training_goes_on_once_t
     def names() -> list[str]:
         return sorted(path.name for path in folder.iterdir())
 
-    heard = converse(tiny, folder, settings, lambda message: fill(disk) if message.get("epoch") == 2 else None)
+    heard = converse(tiny, folder, settings, lambda message, _: fill(disk) if message.get("epoch") == 2 else None)
     assert [message["is"] for message in heard] == ["epoch", "epoch", "full"]
     assert heard[-1]["why"] == "No space left on device"
     assert names() == ["checkpoint.npz", "history.csv"]
     assert len((folder / "history.csv").read_text().splitlines()) == 3
 
     (disk / "filler").unlink()
-    heard = converse(tiny, folder, settings, lambda message: fill(disk) if message["is"] == "done" else None)
+    heard = converse(tiny, folder, settings, lambda message, _: fill(disk) if message["is"] == "done" else None)
     assert [(message["is"], message.get("epoch")) for message in heard] == [
         ("epoch", 2), ("epoch", 3), ("done", None), ("full", None)
     ]  # fmt: skip
