@@ -36,14 +36,29 @@ def of_population(answers: NDArray[np.float32], population: NDArray[np.int8]) ->
     return chosen
 
 
+def import_keras() -> Any:
+    """Keras without scikit-learn, which it imports where it is there, for wrappers that nobody here uses.
+
+    That is a quarter of what a process that runs Keras takes to start (docs/LOG.md).
+    """
+    absent = "sklearn" not in sys.modules
+    if absent:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # Python's way to say that there is none
+    try:
+        import keras
+    finally:
+        if absent:
+            del sys.modules["sklearn"]  # a hypermodel may want it
+    return keras
+
+
 def load_trusted(model: Path, source: str = "") -> Any:
     """A ``keras.Model`` that we wrote, from its file; ``source`` names the hypermodel it came from, if any.
 
     Not in Keras' safe mode: a SavedModel within is code of its own, and so are a Lambda layer and a class of the
     user's module.
     """
-    import keras
-
+    keras = import_keras()
     try:
         return keras.saving.load_model(model, compile=False, safe_mode=False)
     except Exception:

@@ -1,4 +1,4 @@
-"""A worker process seen from the supervisor: start it, talk to it, end it."""
+"""A process that trains one trial, seen from the supervisor: start it, talk to it, end it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
+
+import psutil
 
 from fkpsearch.errors import FkpError, InputError, Problem
-
-Message = dict[str, Any]
+from fkpsearch.messages import Message, Refused, parse
 
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -26,27 +28,76 @@ ENVIRONMENT = {
 }
 """Of processes that run Keras, where the user's own does not say otherwise"""
 
+WORKER = (sys.executable, "-m", "fkpsearch.worker")
+"""The command that trains; ``--data DIR`` follows"""
+
+NO_MEMORY = "killed by the kernel: the machine ran out of memory"
+
 
 class ChildDied(FkpError):
     """The process ended in the middle of its work; the text says how."""
 
+    def __init__(self, how: str, *, out_of_memory: bool = False) -> None:
+        super().__init__(how)
+        self.out_of_memory = out_of_memory
+        """The kernel's OOM killer ended it"""
 
-def refusal(message: Message) -> InputError:
-    """What a child that ``refused`` to train says has to be mended."""
-    return InputError(*(Problem(*line.split(": ", 1)) for line in message["lines"]))
+
+def refusal(message: Refused) -> InputError:
+    """What a child that refused to train says has to be mended."""
+    lines = (line if ": " in line else f"training: {line}" for line in message.lines)
+    return InputError(*(Problem(*line.split(": ", 1)) for line in lines))
 
 
-class Child:
-    """One running ``fkpsearch.worker``, started warm, good for one trial."""
+class Child(Protocol):
+    """One process that is started warm and good for one trial, wherever it runs."""
 
-    def __init__(self, data: Path) -> None:
+    @property
+    def pid(self) -> int:
+        """The process id, on its own machine."""
+        ...
+
+    def send(self, do: str, **content: object) -> None:
+        """Tell it something; a dead child is noticed by :meth:`receive`."""
+        ...
+
+    def receive(self, timeout: float) -> Message | None:
+        """Its next message, None when there is none in ``timeout`` seconds. Raises ChildDied."""
+        ...
+
+    def memory(self) -> int:
+        """Bytes resident now; 0 where nobody knows."""
+        ...
+
+    def release(self) -> None:
+        """Let a child that has done its work leave by itself; nobody waits for it."""
+        ...
+
+    def kill(self) -> None:
+        """End it now and wait until it is gone."""
+        ...
+
+
+class Process:
+    """A child on this machine."""
+
+    def __init__(
+        self,
+        data: Path,
+        environment: Mapping[str, str] | None = None,
+        wake: Callable[[], None] = lambda: None,
+        command: Sequence[str] = WORKER,
+    ) -> None:
+        """``wake`` is called from another thread whenever there is something to receive."""
+        self._wake = wake
+        self._killed_before = oom_kills()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the child)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fkpsearch.worker", "--data", str(data)],
+            [*command, "--data", str(data)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**ENVIRONMENT, **os.environ},
+            env={**ENVIRONMENT, **os.environ, **(environment or {})},
             start_new_session=True,  # out of reach of the terminal's Ctrl-C
         )
         self._heard: queue.Queue[Message | None] = queue.Queue()
@@ -55,47 +106,49 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id."""
         return self._process.pid
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            try:
-                message = json.loads(line)
-            except ValueError:
-                message = None
-            if not isinstance(message, dict) or "is" not in message:
-                message = {"is": "failed", "why": f"the child sent garbage: {line[:80]!r}"}
-            self._heard.put(message)
+        with contextlib.suppress(OSError, ValueError):  # the pipe may be closed under it when the child is killed
+            for line in self._process.stdout:
+                self._heard.put(parse(line))
+                self._wake()
         self._heard.put(None)
+        self._wake()
 
     def send(self, do: str, **content: object) -> None:
-        """Tell the child something; a dead child is noticed by :meth:`receive`."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError, OSError):
             self._process.stdin.write((json.dumps({"do": do, **content}) + "\n").encode())
             self._process.stdin.flush()
 
     def receive(self, timeout: float) -> Message | None:
-        """The child's next message, None when there is none in ``timeout`` seconds. Raises ChildDied."""
         try:
-            message = self._heard.get(timeout=timeout)
+            message = self._heard.get(timeout=timeout) if timeout else self._heard.get_nowait()
         except queue.Empty:
             return None
         if message is None:
             self._heard.put(None)  # it stays dead for the next caller
-            raise ChildDied(self._how_it_died())
+            raise self._death()
         return message
 
-    def _how_it_died(self) -> str:
+    def memory(self) -> int:
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def _death(self) -> ChildDied:
         code = self._process.wait()
+        if code == -signal.SIGKILL and oom_kills() > self._killed_before:
+            return ChildDied(NO_MEMORY, out_of_memory=True)
         how = f"exit status {code}"
         if code < 0:
             with contextlib.suppress(ValueError):
                 how = signal.Signals(-code).name
         last = self._last_words()
-        return f"the training process died ({how}){': ' + last if last else ''}"
+        return ChildDied(f"the training process died ({how}){': ' + last if last else ''}")
 
     def _last_words(self) -> str:
         self._errors.seek(0, os.SEEK_END)
@@ -104,11 +157,9 @@ class Child:
         return lines[-1].strip()[:500] if lines else ""
 
     def release(self) -> None:
-        """Let a child that has done its work leave by itself; nobody waits for it."""
         threading.Thread(target=self._reap, args=(10.0,), daemon=True).start()
 
     def kill(self) -> None:
-        """End the process now and wait until it is gone."""
         self._reap(0)
 
     def _reap(self, patience: float) -> None:
@@ -123,3 +174,14 @@ class Child:
             if pipe is not None:
                 with contextlib.suppress(OSError, ValueError):
                     pipe.close()
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has ended for want of memory, as far as this machine or container tells."""
+    found = 0
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control", "/proc/vmstat"):
+        with contextlib.suppress(OSError, ValueError):
+            for line in Path(path).read_text().splitlines():
+                name, _, count = line.partition(" ")
+                found += int(count) if name == "oom_kill" else 0
+    return found

@@ -1,4 +1,7 @@
-"""Typer commands; they and `screen` are the only places that print. Heavy imports live where they are used."""
+"""Typer commands; they (and those in searching.py) and `screen` are the only places that print.
+
+Heavy imports live where they are used.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,25 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from fkpsearch import __version__
+from fkpsearch import __version__, searching
 from fkpsearch.errors import FkpError, FkpWarning, InputError, Problem
-from fkpsearch.screen import console, hushed, progress, spinner, watching
+from fkpsearch.options import DataFolder, open_data
+from fkpsearch.screen import console, hushed, progress
 
-if TYPE_CHECKING:
-    from fkpsearch.data import Data
-    from fkpsearch.ledger import Ledger
-
-app = typer.Typer(help="Searches for the best facial-keypoint model your hardware can find.", no_args_is_help=True)
+app = typer.Typer(
+    help="Searches for the best facial-keypoint model your hardware can find.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # a local may hold a password
+)
 data_app = typer.Typer(help="Look at the data, or make some.", no_args_is_help=True)
 space_app = typer.Typer(help="Look at a search space.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(space_app, name="space")
 
-DataFolder = Annotated[str, typer.Option("--data", help="Folder with Kaggle's files, or `demo`.", metavar="DIR")]
-StudiesFolder = Annotated[Path, typer.Option("--studies", help="Where studies live.", metavar="DIR")]
-STUDIES = Path("studies")
 SpaceArgument = Annotated[
     str, typer.Argument(help="A space file, or a keras-tuner HyperModel: my_module:Name.", metavar="SPACE")
 ]
@@ -92,55 +93,6 @@ def space_check(space: SpaceArgument) -> None:
 
 
 @app.command()
-def run(
-    spaces: Annotated[
-        list[str],
-        typer.Argument(
-            help="A space, or several settings files for a trial each, or a keras-tuner HyperModel: my_module:Name.",
-            metavar="SPACE...",
-        ),
-    ],
-    trials: Annotated[
-        int | None, typer.Option(help="How many finished trials the study shall have, earlier runs included.")
-    ] = None,
-    data: DataFolder = "data",
-    name: Annotated[str | None, typer.Option(help="The study's name; the space's file name by default.")] = None,
-    studies: StudiesFolder = STUDIES,
-    seed: Annotated[int | None, typer.Option(help="Of sampler and trainings; 0 for a new study.", min=0)] = None,
-    timeout: Annotated[str | None, typer.Option(help="Stop after this long: 90s, 30m, 2h.")] = None,
-    engine: Annotated[str, typer.Option(help="Who chooses the trials: optuna or keras-tuner.")] = "optuna",
-    tuner: Annotated[str | None, typer.Option(help="keras-tuner's hyperband, bayesian or random.")] = None,
-) -> None:
-    """Search a space: train trials until the study has as many as asked. Run it again to go on.
-
-    Several settings files make one study, one trial a file, for a table of them.
-    """
-    from fkpsearch.engine import engine_named
-    from fkpsearch.ledger import named_folder
-    from fkpsearch.opening import open_spaces, trials_of
-    from fkpsearch.study import Interrupted, search
-
-    seconds = seconds_of(timeout) if timeout else float("inf")
-    chosen = engine_named(engine, tuner)
-    own_name, loaded = open_spaces(spaces, chosen)
-    trials = trials_of(loaded, trials)
-    folder = named_folder(name or own_name, studies)
-    faces = open_data(data)
-    if tuner:
-        with hushed():
-            import keras_tuner  # noqa: F401 (it brings Keras, whose greetings would garble the table)
-    try:
-        with watching(folder.name, trials, seconds) as watch:
-            ledger = search(
-                loaded, faces, folder, trials=trials, seed=seed, timeout=seconds, engine=chosen, watch=watch
-            )
-    except Interrupted:
-        typer.echo(f"stopped; a running trial was put back, nothing is lost: `{this_command()}` goes on")
-        raise typer.Exit(130) from None
-    say_result(ledger, trials)
-
-
-@app.command()
 def train(
     settings: Annotated[Path, typer.Argument(metavar="SETTINGS.yaml")],
     data: DataFolder = "data",
@@ -159,7 +111,7 @@ def train(
     folder = to or Path("runs") / settings.stem
     writable_folder(folder, StudyError, "name another folder with --to")
     with progress("training") as tick:
-        train_once(decided, faces, folder, lambda row: tick(row["epoch"], decided.training.epochs))
+        train_once(decided, faces, folder, lambda row: tick(row.epoch, decided.training.epochs))
     console().print(score_table({"validation": score_validation(decided, read_validation(folder), faces.faces)}))
     typer.echo(f"the run: {folder}")
     typer.echo(f"next: fkpsearch export {shlex.quote(str(folder))} --to out")
@@ -177,53 +129,6 @@ def augment(
     decided, prepare, seed = read_augment(settings)
     draw_samples(open_data(data).faces, decided, seed, to, prepare=prepare)
     typer.echo(f"faces as they are, and what training sees: {to}")
-
-
-@app.command()
-def status(
-    study: Annotated[str, typer.Argument(metavar="STUDY")],
-    studies: StudiesFolder = STUDIES,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """Where a study stands."""
-    import json
-
-    from fkpsearch.ledger import find_folder, is_held, read
-    from fkpsearch.status import status_of
-    from fkpsearch.tables import status_view
-
-    folder = find_folder(study, studies)
-    found = status_of(read(folder), active=is_held(folder))
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        console().print(status_view(found))
-
-
-@app.command()
-def export(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or the folder of a run of `train`.")],
-    to: Annotated[Path, typer.Option(help="Where model, metrics and submission go.", metavar="DIR")],
-    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
-    trial: Annotated[int | None, typer.Option(help="This trial in place of the best.")] = None,
-    studies: StudiesFolder = STUDIES,
-) -> None:
-    """The best trial as model and submission."""
-    from fkpsearch.export import export as export_run
-    from fkpsearch.export import find_run
-    from fkpsearch.run_folder import read_validation
-    from fkpsearch.tables import score_table
-
-    run_folder = find_run(study, studies, trial)
-    faces = open_data(data or str(read_validation(run_folder).data))
-    with spinner("exporting") as say:
-        made = export_run(run_folder, faces, to, command=this_command(), on_progress=say)
-    console().print(score_table({"validation": made.validation, "hold-out": made.holdout}))
-    typer.echo(f"{made.folder}: model.keras, settings.yaml, metrics.json, README.md, faces.png")
-    if made.submission:
-        typer.echo(f"to upload: {made.submission}")
-    else:
-        typer.echo("no submission: the data has no test pictures or no IdLookupTable.csv")
 
 
 @app.command()
@@ -259,64 +164,15 @@ def predict(
         raise InputError(*made.problems)
 
 
-def say_result(ledger: Ledger, trials: int) -> None:
-    """What a search came to and what to do next; the table of all trials where each is a settings file."""
-    presets = ledger.space.presets
-    if presets:
-        from fkpsearch.status import status_of
-        from fkpsearch.tables import status_view
-
-        console().print(status_view(status_of(ledger, active=False)))
-    done = len(ledger.best(trials) if presets else ledger.finished())
-    typer.echo(f"{done} of {trials} trials finished" + ("" if done >= trials else f": `{this_command()}` goes on"))
-    for best in ledger.best():
-        value = best.value or float("nan")
-        typer.echo(
-            f"best: trial {best.number}, validation RMSE {value:.3f} px (mean keypoint {ledger.facts.mean_rmse:.3f})"
-        )
-        typer.echo(f"next: fkpsearch export {study_argument(ledger.folder)} --to out")
-
-
-def open_data(folder: str) -> Data:
-    """The data in a folder, or the synthetic set, made once and kept in the cache."""
-    from fkpsearch.data import cache_folder, load_data
-
-    if folder != "demo":
-        with spinner("reading") as say:
-            return load_data(Path(folder), on_progress=say)
-    from fkpsearch.demo import VERSION, make_demo
-    from fkpsearch.errors import DataError
-    from fkpsearch.plain import writable_folder
-
-    made = cache_folder() / f"demo-{VERSION}"
-    if not (made / "training.csv").exists():
-        writable_folder(made, DataError, "name another cache folder in FKPSEARCH_CACHE")
-        with progress("drawing demo faces") as tick:
-            make_demo(made, on_progress=tick)
-    return load_data(made)
-
-
-def seconds_of(text: str) -> float:
-    """``90s``, ``30m``, ``2h`` or plain seconds. Raises InputError."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], units[text[-1]]) if text and text[-1] in units else (text, 1)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = -1
-    if not 0 < seconds < float("inf"):
-        raise InputError(Problem("--timeout", "must be a duration such as 90s, 30m or 2h", text))
-    return seconds
-
-
-def study_argument(folder: Path) -> str:
-    """How to name a study on the command line: by name alone where it lies in ``studies``."""
-    return folder.name if folder.parent == STUDIES else shlex.quote(str(folder))
-
-
-def this_command() -> str:
-    """The command line as typed."""
-    return shlex.join(["fkpsearch", *sys.argv[1:]])
+for command in (
+    searching.run,
+    searching.worker,
+    searching.status,
+    searching.export,
+    searching.migrate,
+    searching.replay,
+):
+    app.command()(command)
 
 
 def main() -> None:

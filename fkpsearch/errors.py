@@ -12,7 +12,7 @@
     │   └── ExportError           a finished run that cannot be shipped
     ├── TrialError            one trial ended early; the study goes on
     │   ├── Diverged              the loss or the predictions are no longer finite
-    │   ├── Infeasible            settings that this data cannot train
+    │   ├── Infeasible            settings that this data, this memory or the search's limits do not allow
     │   └── Stopped               the supervisor asked for the end (pruned, interrupted)
     ├── ChildDied             the process of a trial ended in the middle of its work (child.py)
     └── Interrupted           Ctrl-C ended a search (study.py)
@@ -23,8 +23,11 @@ Anything else that escapes is our own bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import errno
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 
 class _Nothing:
@@ -111,11 +114,55 @@ class Diverged(TrialError):
 
 
 class Infeasible(TrialError):
-    """The settings ask for rows that this data does not have: what a search avoids, and a person changes."""
+    """What a search avoids and a person changes; ``constraint`` is the one that is broken.
+
+    ``settings`` ask for rows that this data does not have, ``limits`` of the search are exceeded, ``memory`` ran out.
+    """
+
+    def __init__(self, why: str, constraint: Literal["settings", "limits", "memory"] = "settings") -> None:
+        super().__init__(why)
+        self.constraint = constraint
 
 
 class Stopped(TrialError):
     """The supervisor asked the trial to end."""
+
+
+OUT_OF_MEMORY = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
+"""By name, as they are Python's, TensorFlow's and PyTorch's"""
+
+OUT_OF_MEMORY_SAID = ("RESOURCE_EXHAUSTED", "DefaultCPUAllocator: can't allocate memory", "std::bad_alloc")
+"""How JAX, PyTorch on a CPU and C++ put it in errors of more general types"""
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def ran_out_of_memory(why: BaseException) -> bool:
+    """Whether an error, or one that it came from, is the host's or a GPU's memory having run out."""
+    return any(
+        OUT_OF_MEMORY & {kind.__name__ for kind in type(one).__mro__}
+        or (isinstance(one, RuntimeError) and any(words in str(one) for words in OUT_OF_MEMORY_SAID))
+        for one in _chain(why)
+    )
+
+
+def filled_the_disk(why: BaseException) -> bool:
+    """Whether an error, or one that it came from, is a full disk or a used-up quota."""
+    # HDF5 raises an OSError without a number, but says it in its text
+    return any(
+        isinstance(one, OSError)
+        and (one.errno in DISK_FULL or any(os.strerror(number) in str(one) for number in DISK_FULL))
+        for one in _chain(why)
+    )
+
+
+def _chain(why: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it was raised from or while handling."""
+    seen: list[BaseException] = []
+    while why is not None and why not in seen:
+        seen.append(why)
+        yield why
+        why = why.__cause__ or why.__context__
 
 
 def short(value: object, limit: int = 60) -> str:

@@ -21,6 +21,8 @@ class TrialStarted:
     number: int
     pid: int
     """The child's process"""
+    place: str = ""
+    """Where it trains"""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,46 @@ class TrialFinished:
     """Best validation RMSE in pixels, as far as the trial came"""
     reason: str
     epochs: int
+    planned: int
+    """Epochs its settings have"""
     seconds: float
-    """Wall time from ask to tell"""
+    """Wall time since this supervisor took it"""
     training_seconds: float | None
     """Of them, those the child trained; None where it did not finish"""
+    copied: int | None = None
+    """The trial whose value this is, as it has the same settings"""
 
 
-Event = SearchBegan | TrialStarted | EpochDone | TrialFinished
+@dataclass(frozen=True)
+class TrialRetried:
+    """A trial's child died; it goes on in another from its last finished epoch."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrialLost:
+    """A trial is another supervisor's meanwhile, as this one was taken for dead."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the whole study stands, other supervisors' trials included."""
+
+    states: tuple[tuple[str, int], ...]
+    """Finished trials by their state"""
+    best: tuple[float, int] | None
+    """RMSE in pixels and number of the best trial"""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Something outside has to come back first, such as a database; the search goes on by itself."""
+
+    why: str
+
+
+Event = SearchBegan | TrialStarted | EpochDone | TrialFinished | TrialRetried | TrialLost | Standing | Waiting

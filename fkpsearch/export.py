@@ -23,13 +23,14 @@ from fkpsearch.data import Data, Faces, Split, split
 from fkpsearch.errors import ExportError, Problem, first_rows, short
 from fkpsearch.frame import Frame, Prepare, from_frame
 from fkpsearch.keypoints import mean_keypoints
-from fkpsearch.ledger import DATABASE, find_folder, read
+from fkpsearch.ledger import COPY, find
 from fkpsearch.models import Hypermodel
 from fkpsearch.plain import writable_folder, writing
 from fkpsearch.prepare import cut_out
 from fkpsearch.run_folder import Validation, read_validation
 from fkpsearch.scores import Scores, score
 from fkpsearch.settings import read_settings
+from fkpsearch.storage import DATABASE
 from fkpsearch.submission import write_submission
 
 FILES = ("model.keras", "settings.yaml", "metrics.json", "README.md", "faces.png", "submission.csv")
@@ -49,19 +50,21 @@ class Exported:
     """None where the data has no test pictures or no lookup file."""
 
 
-def find_run(study: str, studies: Path, trial: int | None) -> Path:
+def find_run(study: str, studies: Path, trial: int | None, storage: str | None = None) -> Path:
     """The folder of the run to export: a run of `train`, else a study's best trial or the one asked for."""
     if (Path(study) / "validation.npz").is_file():
         if trial is not None:
             raise ExportError(Problem("--trial", f"is for studies; {study} is the folder of one run", trial))
         return Path(study)
-    ledger = read(find_folder(study, studies))
+    ledger = find(study, studies, storage)
     complete = [one.number for one in ledger.best(len(ledger.trials))]
     if not complete:
         raise ExportError(Problem(study, "has no complete trial yet", advice="give it more with `fkpsearch run`"))
-    if trial is not None and trial not in complete:
+    copies = {one.number: one.user_attrs[COPY] for one in ledger.trials if COPY in one.user_attrs}
+    chosen = complete[0] if trial is None else copies.get(trial, trial)
+    if chosen not in complete:
         raise ExportError(Problem("--trial", "must be a complete trial", trial, f"best first: {complete[:10]}"))
-    return ledger.trial_folder(complete[0] if trial is None else trial)
+    return ledger.trial_folder(chosen)
 
 
 def export(

@@ -8,11 +8,14 @@ studies/NAME/
 
 from __future__ import annotations
 
+import itertools
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +24,30 @@ import numpy as np
 from fkpsearch import __version__
 from fkpsearch.errors import Problem, StudyError
 from fkpsearch.plain import writing
-from fkpsearch.space import Space, load_space
+from fkpsearch.space import Space, load_space, parse_space
+from fkpsearch.storage import DATABASE, default_url, open_to_read, safe_url, storage_errors
+from fkpsearch.strategy import Strategy, strategy_of
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
 OPTUNA = "optuna"
 """The engine of a study where nothing else is said"""
 
-DATABASE = "study.db"
+OWNER = "owner"
+"""User attribute of a RUNNING trial: the id of the supervisor that runs it (lease.py)"""
+
+COPY = "copy_of"
+"""User attribute of a trial that was not trained: the number of the one whose values it has"""
+
+SPACE_TEXT = "space:"
+"""Study attributes with the text of its space, in pieces"""
+
+COMPLETE_FACTS = "complete"
+"""The study attribute that says that all facts are recorded"""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -57,6 +75,13 @@ class Ledger:
     space: Space
     facts: Facts
     study: optuna.Study
+    url: str | None = None
+    """Of its storage, password and all; None where that is ``study.db`` in its folder"""
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        """The ``study:`` section of its space."""
+        return strategy_of(self.space.study, str(self.folder / "space.yaml"))
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
@@ -68,9 +93,8 @@ class Ledger:
         return [trial for trial in self.trials if trial.state.is_finished()]
 
     def best(self, count: int = 1) -> list[optuna.trial.FrozenTrial]:
-        """The complete trials with the smallest values, best first."""
-        complete = [trial for trial in self.trials if trial.state.name == "COMPLETE"]
-        return sorted(complete, key=lambda trial: (trial.value or 0.0, trial.number))[:count]
+        """The complete trials with the smallest values, best first; copies of another's are none."""
+        return sorted(filter(counts_as_best, self.trials), key=best_key)[:count]
 
     def trial_folder(self, number: int) -> Path:
         """Where a trial keeps its files."""
@@ -102,149 +126,207 @@ def find_folder(study: str, studies: Path) -> Path:
     raise StudyError(Problem(study, "is not a study", advice=advice))
 
 
+def find(study: str, studies: Path, url: str | None = None) -> Ledger:
+    """An existing study, to look at: in its folder, else by its name in the storage of ``url``. Raises StudyError."""
+    folder = named_folder(study, studies) if url and _NAME.fullmatch(study) else None
+    if folder is not None and not (folder / DATABASE).exists():
+        return read(folder, url)
+    return read(find_folder(study, studies))
+
+
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """The right to write to a study, one process at a time; it ends with the process however that dies."""
+def held(folder: Path, what: str = "", patience: float = 60) -> Iterator[None]:
+    """One process at a time, of this machine, in a folder; it ends with the process however that dies.
+
+    ``what`` names one of several such rights. Raises StudyError after ``patience`` seconds.
+    """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / f".{what}lock")
     try:
-        lock.acquire(timeout=1)  # `status` holds it for a moment to see whether it is held
+        lock.acquire(timeout=patience)
     except Timeout:
-        advice = "wait for it, or give this one another --name"
-        raise StudyError(
-            Problem(str(folder), "another `fkpsearch run` is working on this study", advice=advice)
-        ) from None
+        rule = "another `fkpsearch run` is working on this study, and it has to be alone"
+        raise StudyError(Problem(str(folder), rule, advice="wait for it, or give this one another --name")) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a supervisor is at work on the study."""
-    try:
-        with held(folder):
-            return False
-    except StudyError:
-        return True
-    except OSError:  # a folder that may only be read
-        return False
+def begin(
+    folder: Path, space: Space, facts: Facts, *, seed_matters: bool, storage: BaseStorage, url: str | None = None
+) -> Ledger:
+    """Open a study to go on with it; make it where there is none.
 
-
-@contextmanager
-def database_errors(folder: Path) -> Iterator[None]:
-    """What a damaged, full or write-protected database can raise, as a StudyError."""
-    import optuna
-    import sqlalchemy
-
-    broken = (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError)
-    try:
-        yield
-    except broken as why:
-        reason = next(iter(str(why).splitlines()), type(why).__name__)
-        raise StudyError(Problem(str(folder / DATABASE), f"cannot be used: {reason}")) from why
-
-
-def begin(folder: Path, space: Space, facts: Facts, *, seed_matters: bool) -> Ledger:
-    """Open a study to go on with it; make it where there is none. The caller holds it.
-
-    ``facts`` are recorded when it is new. Raises StudyError when the folder belongs to another
+    ``storage`` is open for writing. It is that of ``url``, or the study's own in its folder where that is None.
+    ``facts`` are recorded when it is new. Raises StudyError when the folder or the study belongs to another
     space, to another engine, to other data or, where ``seed_matters``, to another seed.
     """
-    kept = folder / "space.yaml"
-    if not (folder / DATABASE).exists() and not kept.exists():
-        with writing(kept) as file:
-            file.write(space.text)
-    old = load_space(kept)
-    if differences := old.difference(space):
-        place = f"{folder} was begun with another space"
+    with held(folder):
+        study, is_new = _make(folder, storage, url)
+        known = {} if is_new else _recorded(study, url)
+        old = _own_space(folder, space, known)
+        study_facts = facts if not known else _facts(folder, known)
+        ledger = Ledger(folder, old, study_facts, study, url)
+        check_space(ledger, space)
+        _same("engine", study_facts.engine, facts.engine, "give the other engine another --name", folder)
+        if seed_matters:
+            _same("--seed", study_facts.seed, facts.seed, "leave --seed out to go on", folder)
+        _same("training data", study_facts.fingerprint, facts.fingerprint, "give the new data another --name", folder)
+        if not known:
+            for name, value in {**_chunks(old.text), **vars(facts)}.items():
+                study.set_user_attr(name, value)
+        if facts.engine == OPTUNA:  # another engine has them take a turn of its own
+            for params in space.enqueued():
+                study.enqueue_trial(params, skip_if_exists=True)
+        if not known:
+            study.set_user_attr(COMPLETE_FACTS, True)
+    return ledger
+
+
+def check_space(ledger: Ledger, space: Space) -> None:
+    """Raises StudyError with every difference where the study has another space."""
+    if differences := ledger.space.difference(space):
+        place = f"{ledger.folder} was begun with another space"
         advice = "give the new space another --name"
         raise StudyError(
             *(Problem(place, line) for line in differences[:-1]), Problem(place, differences[-1], advice=advice)
         )
-    study = _open(folder, make=True)
-    _set_facts(study, facts)
-    ledger = Ledger(folder, old, _facts(folder, study), study)
-    _same("engine", ledger.facts.engine, facts.engine, "give the other engine another --name", folder)
-    if seed_matters:
-        _same("--seed", ledger.facts.seed, facts.seed, "leave --seed out to go on", folder)
-    _same("training data", ledger.facts.fingerprint, facts.fingerprint, "give the new data another --name", folder)
-    for params in space.enqueued() if facts.engine == OPTUNA else ():  # another engine has them take a turn of its own
-        study.enqueue_trial(params, skip_if_exists=True)
-    return ledger
 
 
-def read(folder: Path) -> Ledger:
-    """Open an existing study to look at it. Raises StudyError."""
-    if not (folder / DATABASE).is_file():
+def join(folder: Path, storage: BaseStorage, url: str, patience: float) -> Ledger:
+    """Open a study that somebody has begun in a storage of many hosts, to work on it from here.
+
+    ``folder`` becomes this host's folder for its trials' files. Raises StudyError where the study is not there, with
+    all its facts, within ``patience`` seconds.
+    """
+    end = time.monotonic() + patience
+    with held(folder):
+        while True:
+            try:
+                study = _load(folder, storage, url)
+                if known := _recorded(study, url):
+                    return Ledger(folder, _own_space(folder, None, known), _facts(folder, known), study, url)
+            except StudyError:
+                if time.monotonic() > end:
+                    raise
+            if time.monotonic() > end:
+                raise StudyError(Problem(folder.name, "was begun, but never finished: `fkpsearch run` it again"))
+            time.sleep(1)
+
+
+def read(folder: Path, url: str | None = None) -> Ledger:
+    """Open an existing study to look at it, in its folder or in the storage of ``url``. Raises StudyError."""
+    if url is None and not (folder / DATABASE).is_file():
         raise StudyError(Problem(str(folder), f"is not a study: it has no {DATABASE}"))
-    with database_errors(folder):
-        study = _open(folder, make=False)
-        ledger = Ledger(folder, load_space(folder / "space.yaml"), _facts(folder, study), study)
+    with storage_errors(url or str(folder / DATABASE)):
+        study = _load(folder, open_to_read(url or default_url(folder)), url)
+        known = _recorded(study, None)
+        text = _text(known)
+        space = parse_space(text, str(folder / "space.yaml")) if text else load_space(folder / "space.yaml")
+        ledger = Ledger(folder, space, _facts(folder, known), study, url)
         ledger.finished()  # read once, so that a damaged table is found here
     return ledger
 
 
 def checkpoint(ledger: Ledger) -> None:
     """Bring everything into the one file ``study.db``, which may then be copied by itself."""
-    with closing(sqlite3.connect(ledger.folder / DATABASE)) as database:
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if ledger.url is None:
+        with closing(sqlite3.connect(ledger.folder / DATABASE)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def put_back(ledger: Ledger, trial: optuna.trial.FrozenTrial | optuna.trial.Trial) -> None:
-    """A trial that did not finish waits for the next free child, with its settings and its number.
-
-    Its seed comes from its number, so it will report the same values again: the rungs it has
-    already passed are its own.
-    """
-    from optuna.trial import TrialState
-
-    ledger.study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-
-
-def _open(folder: Path, *, make: bool) -> optuna.Study:
+def _make(folder: Path, storage: BaseStorage, url: str | None) -> tuple[optuna.Study, bool]:
+    """The study, and whether it was made just now."""
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    path = (folder / DATABASE).resolve()
-    try:
-        if make:
-            with closing(sqlite3.connect(path)) as database:
-                # readers (status, the dashboard) never block the writer, nor it them
-                database.execute("PRAGMA journal_mode=WAL")
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
-        if make and not optuna.get_all_study_names(storage):
-            return optuna.create_study(study_name=folder.resolve().name, storage=storage)
+    if url is None and optuna.get_all_study_names(storage):
         # by itself, not by the folder's name: the folder may have been renamed
+        return optuna.load_study(study_name=None, storage=storage), False
+    if url is not None and (folder / DATABASE).exists():
+        advice = "give this one another --name, or leave --storage out"
+        raise StudyError(Problem(str(folder), "is a study with a database of its own", safe_url(url), advice))
+    try:
+        return optuna.create_study(study_name=folder.resolve().name, storage=storage), True
+    except optuna.exceptions.DuplicatedStudyError:
+        return optuna.load_study(study_name=folder.resolve().name, storage=storage), False
+
+
+def _load(folder: Path, storage: BaseStorage, url: str | None) -> optuna.Study:
+    import optuna
+
+    if url is None:
         return optuna.load_study(study_name=None, storage=storage)
-    except Exception as why:
-        reason = str(why).splitlines()[0] if str(why) else type(why).__name__
-        raise StudyError(Problem(str(path), f"cannot be opened: {reason}")) from why
+    try:
+        return optuna.load_study(study_name=folder.resolve().name, storage=storage)
+    except KeyError:
+        known = ", ".join(sorted(optuna.get_all_study_names(storage))) or "none"
+        place = safe_url(url)
+        raise StudyError(Problem(place, "has no such study", folder.name, f"studies there: {known}")) from None
 
 
-def _set_facts(study: optuna.Study, facts: Facts) -> None:
-    """Record the facts of a new study; those of an old one stay."""
-    known = _recorded(study)
-    for name, value in vars(facts).items():
-        if name not in known:
-            study.set_user_attr(name, value)
+def _recorded(study: optuna.Study, url: str | None) -> dict[str, Any]:
+    """The facts in the database; ``{}`` where they are not all there, as whoever began the study died on the way.
+
+    In a storage of many hosts another may be writing them down at this moment.
+    """
+    for _ in range(50):
+        known = {"engine": OPTUNA, **study.user_attrs}  # a study from before there was another engine is Optuna's
+        if Facts.__dataclass_fields__.keys() <= known.keys() and (url is None or COMPLETE_FACTS in known):
+            return known
+        if url is None:
+            break
+        time.sleep(0.2)
+    return known if study.get_trials(deepcopy=False) else {}
 
 
-def _facts(folder: Path, study: optuna.Study) -> Facts:
-    known = _recorded(study)
+def _facts(folder: Path, known: dict[str, Any]) -> Facts:
     try:
         return Facts(**{name: known[name] for name in Facts.__dataclass_fields__})
     except KeyError as name:
         raise StudyError(Problem(str(folder), f"is not a study of fkpsearch: {name} is not recorded")) from None
 
 
-def _recorded(study: optuna.Study) -> dict[str, Any]:
-    """The facts on disk; a study from before there was another engine is Optuna's."""
-    known = dict(study.user_attrs)
-    return {"engine": OPTUNA, **known} if known else {}
+def _own_space(folder: Path, space: Space | None, known: dict[str, Any]) -> Space:
+    """The study's space, as its database has it, else its folder; its file in the folder is made where it is not there.
+
+    ``space`` is that of a study that has none yet.
+    """
+    kept = folder / "space.yaml"
+    text = _text(known)
+    if kept.exists() and not text:
+        return load_space(kept)
+    if not text and space is None:
+        raise StudyError(Problem(str(folder), "is not a study of fkpsearch: its space is not recorded"))
+    text = text or (space.text if space else "")
+    if not kept.exists():
+        with writing(kept) as file:
+            file.write(text)
+    return parse_space(text, str(kept))
+
+
+def _chunks(text: str) -> dict[str, str]:
+    """A space's text as study attributes: JSON may write six characters for one, and a value has 2,046."""
+    return {f"{SPACE_TEXT}{number}": text[at : at + 330] for number, at in enumerate(range(0, len(text), 330))}
+
+
+def _text(known: dict[str, Any]) -> str:
+    """The inverse of :func:`_chunks`."""
+    names = itertools.takewhile(lambda name: name in known, (f"{SPACE_TEXT}{number}" for number in itertools.count()))
+    return "".join(known[name] for name in names)
 
 
 def _same(what: str, recorded: object, now: object, advice: str, folder: Path) -> None:
     if recorded != now:
         raise StudyError(Problem(str(folder), f"was begun with {what} {recorded}", now, advice))
+
+
+def best_key(trial: FrozenTrial) -> tuple[float, int]:
+    """By which complete trials are compared: value, then number."""
+    return (trial.value or 0.0, trial.number)
+
+
+def counts_as_best(trial: FrozenTrial) -> bool:
+    """Whether a trial came to a value of its own, not another's."""
+    return trial.state.name == "COMPLETE" and COPY not in trial.user_attrs

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from fkpsearch.child import Child, Message, refusal
+from fkpsearch import messages as said
+from fkpsearch.child import Process, refusal
 from fkpsearch.data import Data
 from fkpsearch.detect import check_installed
-from fkpsearch.errors import Problem, SettingsError, TrialError
-from fkpsearch.run_folder import OLDER, forget
+from fkpsearch.errors import Diverged, InputError, Problem, SettingsError, TrialError
+from fkpsearch.run_folder import CHECKPOINT, OLDER, forget
 from fkpsearch.settings import Settings, read_settings, write_settings
 from fkpsearch.space import Space, load_space
 
@@ -31,40 +32,43 @@ def refuse_ranges(space: Space) -> None:
 
 
 def train_once(
-    settings: Settings, data: Data, folder: Path, on_epoch: Callable[[Message], None] = lambda _: None
+    settings: Settings,
+    data: Data,
+    folder: Path,
+    on_epoch: Callable[[said.Epoch], None] = lambda _: None,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Train and leave settings, history, validation answers and model in ``folder`` (it exists).
 
-    The same process a study's trial gets, so the same settings give the same value. Raises TrialError when
-    the training diverged or failed, ChildDied when its process died, InputError when the user has to mend something.
+    The same process a study's trial gets, so the same settings give the same value; ``environment`` is that of its
+    place. What ``on_epoch`` raises ends the training. Raises Diverged, TrialError when the training failed, ChildDied
+    when its process died, InputError when the user has to mend something.
     """
     if settings.prepare.face_box == "mtcnn":
         check_installed()
-    child = Child(data.folder)
+    child = Process(data.folder, environment)
     try:
-        child.send("train", folder=str(folder.resolve()), settings=settings.model_dump(mode="json"))
-        while True:
-            message = child.receive(timeout=1.0)
-            match message and message["is"]:
-                case "epoch":
-                    assert message
-                    if message["epoch"] == 1:  # not before: settings that do not train cost nobody an older model
+        child.send("train", folder=str(folder.resolve()), settings=settings.model_dump(mode="json"), fresh=True)
+        while not isinstance(message := child.receive(timeout=1.0), said.Saved):
+            match message:
+                case said.Epoch():
+                    if message.epoch == 1:  # not before: settings that do not train cost nobody an older model
                         forget(folder, OLDER)
                         write_settings(settings, folder / "settings.yaml")
                     on_epoch(message)
                     child.send("go")
-                case "done":
+                case said.Done():
                     child.send("keep")
-                case "saved":
-                    return
-                case "infeasible":
-                    assert message
-                    raise SettingsError(Problem(*message["why"].split(": ", 1)))
-                case "refused":
-                    assert message
+                case said.Infeasible(why=why):
+                    raise SettingsError(Problem(*why.split(": ", 1)))
+                case said.Refused():
                     raise refusal(message)
-                case "failed" | "diverged":
-                    assert message
-                    raise TrialError(message["why"])
+                case said.Full(why=why):
+                    raise InputError(Problem(str(folder), f"is on a disk that is full ({why})", advice="make room"))
+                case said.Diverged(why=why):
+                    raise Diverged(why)
+                case said.Failed(why=why):
+                    raise TrialError(why)
     finally:
         child.kill()
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # there is no going on without a search

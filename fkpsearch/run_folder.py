@@ -5,6 +5,7 @@ history.csv       a line an epoch
 validation.npz    the best epoch's answers to the validation pictures
 model.keras       of the best few trials and of `train`
 holdout.json      the hold-out's scores, once an export has looked at them
+checkpoint.npz    while it trains: what a process after it goes on from (checkpoint.py)
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,40 +28,30 @@ if TYPE_CHECKING:
 
 
 OLDER = ("validation.npz", "model.keras")
-LEFT = ("history.csv", *OLDER)
+CHECKPOINT = "checkpoint.npz"
+LEFT = ("history.csv", *OLDER, CHECKPOINT)
 
 
-def forget(folder: Path, names: tuple[str, ...] = LEFT) -> None:
+def forget(folder: Path, names: Sequence[str] = LEFT) -> None:
     """Remove what an earlier training left, half-written files of a killed one included.
 
     Else a training that does not finish would leave its settings beside another's model.
     """
-    for path in (*(folder / name for name in names), *folder.glob(".*.npz.*"), *folder.glob(".*.keras")):
+    half_written = (path for kind in (".*.npz.*", ".*.csv.*", ".*.keras") for path in folder.glob(kind))
+    for path in (*(folder / name for name in names), *half_written):
         path.unlink(missing_ok=True)
 
 
-class History:
-    """``history.csv``, a line an epoch, on disk as soon as the epoch is over."""
+def forget_but_checkpoint(folder: Path) -> None:
+    """The same, but for what the next training goes on from."""
+    forget(folder, [name for name in LEFT if name != CHECKPOINT])
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "history.csv"
-        self._file: IO[str] | None = None
 
-    def append(self, row: Epoch) -> None:
-        """Write one epoch; the first one in the place of an older history."""
-        values: list[Sequence[object]] = [astuple(row)]
-        if self._file is None:
-            self._file = self._path.open("w", newline="", encoding="utf-8")
-            values.insert(0, [field.name for field in fields(row)])
-        csv.writer(self._file, lineterminator="\n").writerows(values)
-        self._file.flush()
-
-    def __enter__(self) -> History:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, why: BaseException | None, at: TracebackType | None) -> None:
-        if self._file is not None:
-            self._file.close()
+def write_history(folder: Path, history: Sequence[Epoch]) -> None:
+    """``history.csv`` as a whole: a line an epoch, so that it is never half a line."""
+    with writing(folder / "history.csv") as file:
+        lines: list[Sequence[object]] = [[field.name for field in fields(history[0])], *map(astuple, history)]
+        csv.writer(file, lineterminator="\n").writerows(lines)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def on_a_terminal() -> bool:
 def watching(name: str, total: int, timeout: float) -> Iterator[Callable[[Event], None]]:
     """A live table on a terminal, one line a finished trial anywhere else."""
     from fkpsearch.events import TrialFinished
-    from fkpsearch.live import LiveSearch, finished_line
+    from fkpsearch.live import LiveSearch, finished_line, note_of
 
     live = LiveSearch(name, total, timeout)
     if on_a_terminal():
@@ -37,7 +37,9 @@ def watching(name: str, total: int, timeout: float) -> Iterator[Callable[[Event]
     def hear(event: Event) -> None:
         live.hear(event)
         if isinstance(event, TrialFinished):
-            print(finished_line(event, total), flush=True)
+            print(finished_line(event, live.total), flush=True)
+        elif note := note_of(event):
+            print(note, flush=True)
 
     yield hear
 

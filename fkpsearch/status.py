@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fkpsearch.lease import Record
 from fkpsearch.ledger import Ledger
 from fkpsearch.space import PRESET
 
@@ -14,17 +17,18 @@ LEADERS = 5
 """Best trials listed, unless each is a settings file of its own"""
 
 
-def status_of(ledger: Ledger, *, active: bool) -> dict[str, Any]:
+def status_of(ledger: Ledger, supervisors: Sequence[Record]) -> dict[str, Any]:
     """Counts, best trials, what is at work and why trials ended early; RMSEs in pixels.
 
-    ``active`` says whether a supervisor is at work.
+    ``supervisors`` are those at work (lease.at_work).
     """
     trials = ledger.trials
     leaders = ledger.best(LEADERS if not ledger.space.presets else len(trials))
     return {
         "study": ledger.folder.resolve().name,
         "folder": str(ledger.folder.resolve()),
-        "active": active,
+        "active": bool(supervisors),
+        "supervisors": [{"host": one.host, "pid": one.pid, "workers": one.workers} for one in supervisors],
         "engine": ledger.facts.engine,
         "data": ledger.facts.data,
         "seed": ledger.facts.seed,
@@ -33,6 +37,8 @@ def status_of(ledger: Ledger, *, active: bool) -> dict[str, Any]:
             state: sum(trial.state.name == state for trial in trials)
             for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
         },
+        "worker_seconds": _total(trials, "worker_seconds"),
+        "gpu_hours": _total(trials, "gpu_seconds") / 3600,
         "best": {**_summary(leaders[0]), "params": leaders[0].params} if leaders else None,
         "leaders": [_summary(trial) for trial in leaders],
         "running": [
@@ -46,6 +52,10 @@ def status_of(ledger: Ledger, *, active: bool) -> dict[str, Any]:
             if "reason" in trial.user_attrs
         ],
     }
+
+
+def _total(trials: Sequence[FrozenTrial], name: str) -> float:
+    return math.fsum(trial.user_attrs.get(name, 0.0) for trial in trials)
 
 
 def _summary(trial: FrozenTrial) -> dict[str, Any]:

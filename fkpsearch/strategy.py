@@ -1,4 +1,4 @@
-"""The ``study:`` section of a space: which of Optuna's samplers and pruners drive the search."""
+"""The ``study:`` section of a space: which of Optuna's samplers and pruners drive the search, and what limits it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from fkpsearch.errors import SpaceError
+from fkpsearch.limits import Limits
 from fkpsearch.part import Part, part_of
 
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ class Never(Part):
 
 
 class Strategy(Part):
-    """How the next trial is chosen and when a poor one ends."""
+    """How the next trial is chosen, when a poor one ends, and what none may exceed."""
 
     sampler: Annotated[Tpe | Random, Field(discriminator="kind")] = Tpe()
     pruner: Annotated[Asha | Median | Never, Field(discriminator="kind")] = Asha()
+    limits: Limits = Limits()
+    replicates: int = Field(1, ge=1, description="trainings of the same settings, each with a seed of its own")
 
 
 def strategy_of(tree: dict[str, Any], place: str) -> Strategy:

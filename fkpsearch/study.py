@@ -1,67 +1,82 @@
-"""Space + faces -> trials in a folder: ask, supervise, prune, tell, resume.
+"""Space + faces -> trials in a folder: open the study, put a supervisor to work on it, close it.
 
 The supervisor owns the database and never imports Keras; every trial trains in a child of its own.
-While one child trains, the next is already started and warm.
 """
 
 from __future__ import annotations
 
+import errno
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from fkpsearch.asking import answer
-from fkpsearch.child import Child, ChildDied, Message, refusal
+from fkpsearch import __version__
+from fkpsearch.books import Books
+from fkpsearch.claim import Budget, reclaim
+from fkpsearch.crew import Crew, Local
 from fkpsearch.data import Data, split
 from fkpsearch.engine import Engine, Optuna
-from fkpsearch.errors import DataError, FkpError, InputError, Problem, SettingsError, StudyError
-from fkpsearch.events import EpochDone, Event, SearchBegan, TrialFinished, TrialStarted
+from fkpsearch.environment import record
+from fkpsearch.errors import DataError, DiskFull, FkpError, Problem, StudyError
+from fkpsearch.events import Event, SearchBegan, Waiting
 from fkpsearch.keypoints import mean_keypoints
-from fkpsearch.ledger import OPTUNA, Facts, Ledger, begin, checkpoint, database_errors, held, put_back, training_seed
+from fkpsearch.lease import LEASE, Lease, records
+from fkpsearch.ledger import OPTUNA, Facts, Ledger, begin, checkpoint, held, join, training_seed
 from fkpsearch.lint import common_split
 from fkpsearch.plain import writable_folder
-from fkpsearch.run_folder import forget
 from fkpsearch.scores import mean_line
-from fkpsearch.settings import Settings, SplitSettings, settings_of, write_settings
+from fkpsearch.settings import SplitSettings
 from fkpsearch.space import PRESET, Space
+from fkpsearch.storage import default_url, one_host_only, open_storage, storage_errors
+from fkpsearch.supervisor import Supervisor
 from fkpsearch.tuner import KerasTuner
 
 if TYPE_CHECKING:
-    from optuna.trial import Trial
+    from optuna.storages import BaseStorage
+
+__all__ = ["KEPT_MODELS", "Interrupted", "search", "training_seed", "work"]
 
 KEPT_MODELS = 5
 """Model files are kept for this many best trials, or for every settings file; all others keep their metrics only."""
 
-POLL = 0.2
-"""Seconds between two looks at the clock and at Ctrl-C while a child trains."""
+ENVIRONMENT = "environment:"
+"""Study attributes with what each supervisor ran on, by its id"""
 
-STARTS = 3
-"""Attempts to start a child before the search gives up: one may be killed by chance, three are a broken set-up."""
+TRIALS = "trials"
+"""Study attribute: how many trials it shall have, by the last `run`"""
 
-REASON_LIMIT = 2000
-"""Optuna's databases take attribute values of up to 2,046 characters."""
+JOINING = 120.0
+"""Seconds a worker waits for the study to be begun by somebody"""
+
+PATIENCE = 300.0
+"""Seconds a search waits for a database that is away"""
 
 
 class Interrupted(FkpError):
-    """The search was asked to stop before it was finished; a running trial was put back."""
+    """The search was asked to stop before it was finished; running trials were put back."""
 
 
 @dataclass(frozen=True)
-class _End:
-    """How a trial ended."""
+class Terms:
+    """How far a call shall carry a study, and what it keeps."""
 
-    state: str
-    value: float | None = None
-    reason: str = ""
-    seconds: float | None = None
-    """The child trained, where it finished"""
+    trials: int | None
+    """The study's finished trials, earlier calls' included; None for as many as the study was told last"""
+    timeout: float = math.inf
+    """Seconds of this call"""
+    gpu_hours: float = math.inf
+    """Of the study, over all calls"""
+    keep: int = KEPT_MODELS
+    """Model files"""
+    command: str = ""
+    """The command line, for the record"""
 
 
 def search(
@@ -72,14 +87,24 @@ def search(
     trials: int,
     seed: int | None = None,
     timeout: float = math.inf,
+    gpu_hours: float = math.inf,
     engine: str = OPTUNA,
+    url: str | None = None,
+    keep: int = KEPT_MODELS,
+    crew: Crew | None = None,
+    command: str = "",
     watch: Callable[[Event], None] = lambda _: None,
 ) -> Ledger:
-    """Bring the study in ``folder`` to ``trials`` finished trials, or as far as ``timeout`` seconds carry it.
+    """Bring the study in ``folder`` to ``trials`` finished trials, or as far as its budgets carry it.
 
-    Raises StudyError when the folder is another space's or another engine's or cannot be written, when no child can
-    be started or the engine has no more trials, Interrupted after Ctrl-C or SIGTERM. However it ends, nothing is
-    left running and the next call goes on.
+    ``timeout`` seconds are this call's, ``gpu_hours`` the study's. ``url`` is a storage in place of the database in
+    the folder; the study has the folder's name there. ``keep`` model files are kept. ``crew`` starts the children:
+    one at a time on this machine, unless told otherwise. ``command`` is recorded, password hidden.
+
+    Any number of calls may work on a study at once; each ends when all trials are finished. Raises StudyError when
+    the folder is another space's or another engine's or cannot be written, when no child can be started or the engine
+    has no more trials, Interrupted after Ctrl-C or SIGTERM. However it ends, nothing is left running and the next
+    call goes on.
     """
     facts = Facts(
         engine=engine,
@@ -89,44 +114,152 @@ def search(
         mean_rmse=mean_keypoint_line(common_split(space), data),
     )
     writable_folder(folder, StudyError, "name another folder with --studies")
-    with held(folder), database_errors(folder), interrupts() as interrupted:
-        ledger = begin(folder, space, facts, seed_matters=seed is not None)
+
+    def opened(storage: BaseStorage) -> Ledger:
+        return begin(folder, space, facts, seed_matters=seed is not None, storage=storage, url=url)
+
+    # another engine's oracle is asked by one process at a time
+    with nullcontext() if engine == OPTUNA else held(folder, "tuner"):
+        terms = Terms(trials, timeout, gpu_hours, keep, command)
+        return _work(opened, url or default_url(folder), terms, crew or Local(data.folder), watch)
+
+
+def work(
+    folder: Path,
+    data: Data,
+    url: str,
+    *,
+    timeout: float = math.inf,
+    crew: Crew | None = None,
+    command: str = "",
+    watch: Callable[[Event], None] = lambda _: None,
+) -> Ledger:
+    """Work on a study that was begun elsewhere, in the storage of ``url`` under the name of ``folder``, until its end.
+
+    ``folder`` becomes this host's, for the trials it trains. Raises StudyError where the study does not appear within
+    two minutes, or where its data or the version of this package differ from those here.
+    """
+    writable_folder(folder, StudyError, "name another folder with --studies")
+
+    def opened(storage: BaseStorage) -> Ledger:
+        ledger = join(folder, storage, url, JOINING)
+        check_facts(ledger, data)
+        return ledger
+
+    return _work(opened, url, Terms(None, timeout, command=command), crew or Local(data.folder), watch)
+
+
+def check_facts(ledger: Ledger, data: Data) -> None:
+    """Raises StudyError where this host would train something else than the others."""
+    here = {"data": data.faces.fingerprint, "version": __version__}
+    study = {"data": ledger.facts.fingerprint, "version": ledger.facts.version}
+    words = {"data": "training data", "version": "fkpsearch"}
+    place = f"study {ledger.folder.name}"
+    if wrong := [
+        Problem(place, f"was begun with {words[name]} {study[name]}", here[name], "bring this host to the same")
+        for name in here
+        if here[name] != study[name]
+    ]:
+        raise StudyError(*wrong)
+
+
+def _work(
+    opened: Callable[[BaseStorage], Ledger], place: str, terms: Terms, crew: Crew, watch: Callable[[Event], None]
+) -> Ledger:
+    """Open the study in the storage ``place``, and supervise until the end."""
+    deadline = time.monotonic() + terms.timeout
+    with interrupts() as interrupted, storage_errors(place), full_disk(place):
+
+        def must_stop() -> bool:
+            return interrupted() or time.monotonic() > deadline
+
+        storage = open_storage(place, patience=PATIENCE, must_stop=must_stop, on_wait=lambda why: watch(Waiting(why)))
+        ledger = opened(storage)
+        lease = Lease(ledger.study, workers=len(crew.places), one_host=one_host_only(place))
+        if one_host_only(place):
+            refuse_second_host(ledger, lease, must_stop, watch)
+        storage.owner = lease.id
+        lease.begin()
+        environment = record(terms.command, ledger.facts.fingerprint, crew.places)
+        ledger.study.set_user_attr(f"{ENVIRONMENT}{lease.id}", environment)
         watch(SearchBegan(ledger))
-        deadline = time.monotonic() + timeout
-        for trial in ledger.trials:
-            if trial.state.name == "RUNNING":  # the lock is ours: its supervisor is dead
-                put_back(ledger, trial)
-        if space.presets:
-            trials = len(ledger.finished()) + min(retry_presets(ledger), trials - len(ledger.best(trials)))
-        supervisor = _Supervisor(ledger, data, watch, lambda: interrupted() or time.monotonic() > deadline)
-        supervisor.run(trials)
+        reclaim(ledger, lease, ())
+        budget = budget_of(ledger, terms.trials)
+        engine: Engine = Optuna(ledger) if ledger.facts.engine == OPTUNA else KerasTuner(ledger)
+        books = Books(ledger, engine, lease, budget, keep=terms.keep, room=len(crew.places), watch=watch)
+        try:
+            Supervisor(books, crew, must_stop, gpu_seconds=terms.gpu_hours * 3600).run()
+        finally:
+            crew.close()
         checkpoint(ledger)
-        if interrupted() and len(ledger.finished()) < trials:
+        if interrupted() and budget.unfinished(ledger.trials):
             raise Interrupted
     return ledger
 
 
-def retry_presets(ledger: Ledger) -> int:
-    """Enqueue every settings file again whose trial failed; returns how many wait."""
-    names: dict[str, set[str]] = {"COMPLETE": set(), "WAITING": set()}
+def target_of(ledger: Ledger) -> int:
+    """How many trials the study was told to have last."""
+    return int(ledger.study.user_attrs.get(TRIALS, 0))
+
+
+def budget_of(ledger: Ledger, trials: int | None) -> Budget:
+    """Which trials are to be run; ``trials`` of them, or as many as the study was told last."""
+    if trials is None:
+        trials = target_of(ledger)
+    else:
+        ledger.study.set_user_attr(TRIALS, trials)
+    if not ledger.space.presets:
+        return Budget(trials)
+    retry_presets(ledger, trials)
+    return Budget(trials, retries_from=len(ledger.space.presets))
+
+
+def retry_presets(ledger: Ledger, trials: int) -> None:
+    """Enqueue every settings file, of the first ``trials``, again whose trial failed."""
+    there = set()
     for trial in ledger.trials:
-        if trial.state.name in names:
+        if trial.state.name in ("COMPLETE", "WAITING", "RUNNING"):
             params = trial.params or trial.system_attrs.get("fixed_params", {})
-            names[trial.state.name].add(str(params.get(PRESET)))
-    missing = [name for name in ledger.space.presets if name not in names["COMPLETE"] | names["WAITING"]]
-    for name in missing:
-        ledger.study.enqueue_trial({PRESET: name})
-    return len(missing) + len(names["WAITING"])
+            there.add(str(params.get(PRESET)))
+    for name in list(ledger.space.presets)[:trials]:
+        if name not in there:
+            ledger.study.enqueue_trial({PRESET: name})
 
 
-def mean_keypoint_line(shares: SplitSettings, data: Data) -> float:
-    """Validation RMSE in pixels of answering every picture with the training part's mean keypoints."""
-    parts = split(data.faces, **shares.model_dump())
-    mean = mean_keypoints(data.faces.keypoints[parts.training])
-    line = mean_line(mean, data.faces.take(parts.validation))
-    if math.isnan(line):
-        raise DataError(Problem(str(data.folder), "has no label in the validation part", advice="change the split"))
-    return line
+def refuse_second_host(
+    ledger: Ledger, lease: Lease, must_stop: Callable[[], bool], watch: Callable[[Event], None]
+) -> None:
+    """Raises StudyError where another host works on a study that one host only may work on.
+
+    A supervisor that another host has left behind is watched for the length of a lease before it counts as dead.
+    """
+    first = records(ledger.study)
+    told = False
+    while (strangers := lease.strangers(known := records(ledger.study))) and not must_stop():
+        for name, one in strangers.items():
+            if one.beat != first.get(name, one).beat:
+                rule = f"is being worked on by host {one.host}, and a study in SQLite belongs to one host"
+                advice = (
+                    "begin it with --storage postgresql://... or, on a shared file system, --storage journal:///..."
+                )
+                raise StudyError(Problem(str(ledger.folder), rule, advice=advice))
+        if not told:
+            hosts = ", ".join(sorted({one.host for one in strangers.values()}))
+            watch(Waiting(f"host {hosts} was at work on this study; seeing for {LEASE:.0f} s whether it still is"))
+        told = True
+        first = {**known, **first}
+        time.sleep(0.5)
+
+
+@contextmanager
+def full_disk(place: str) -> Iterator[None]:
+    """A full disk, wherever this process meets it, as one line."""
+    try:
+        yield
+    except OSError as why:
+        if why.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(str(why.filename or place), why.strerror or str(why)) from None
 
 
 @contextmanager
@@ -151,193 +284,11 @@ def interrupts() -> Iterator[Callable[[], bool]]:
             signal.signal(getattr(signal, name), handler)
 
 
-class _Supervisor:
-    """The loop over trials: one child at work, one warming up."""
-
-    def __init__(
-        self, ledger: Ledger, data: Data, watch: Callable[[Event], None], must_stop: Callable[[], bool]
-    ) -> None:
-        self.ledger, self.data, self.watch, self.must_stop = ledger, data, watch, must_stop
-        self.engine: Engine = Optuna(ledger) if ledger.facts.engine == OPTUNA else KerasTuner(ledger)
-        self.spare: Child | None = None
-        self.kept = max(KEPT_MODELS, len(ledger.space.presets))
-
-    def run(self, trials: int) -> None:
-        """Until ``trials`` are finished or it is time to stop."""
-        try:
-            while (missing := trials - len(self.ledger.finished())) > 0 and not self.must_stop():
-                self.run_trial(last=missing == 1)
-        finally:
-            if self.spare:
-                self.spare.kill()
-
-    def run_trial(self, *, last: bool) -> None:
-        """Ask, train, tell; a trial that cannot be brought to an end is put back."""
-        began = time.monotonic()
-        trial = self.engine.ask()
-        try:
-            settled = self.settle(trial)
-            end = self.train(trial, settled, last=last) if isinstance(settled, Settings) else settled
-        except BaseException:
-            put_back(self.ledger, trial)
-            raise
-        if end is None:
-            put_back(self.ledger, trial)
-        else:
-            self.tell(trial, end, time.monotonic() - began)
-
-    def settle(self, trial: Trial) -> Settings | _End:
-        """The trial's settings, also on disk, or how it ends without any."""
-        tree = self.engine.granted(trial, self.ledger.space.sample(trial))
-        tree.setdefault("seed", training_seed(self.ledger.facts.seed, trial.number))
-        try:
-            settings = settings_of(tree, f"trial {trial.number}")
-        except SettingsError as why:
-            # Each value is within its range, together they make no model: the sampler learns the region.
-            trial.set_constraint("settings", 1.0)
-            return _End("PRUNED", reason=str(why.problems[0]))
-        folder = self.ledger.trial_folder(trial.number)
-        folder.mkdir(parents=True, exist_ok=True)
-        forget(folder)
-        write_settings(settings, folder / "settings.yaml")
-        return settings
-
-    def train(self, trial: Trial, settings: Settings, *, last: bool) -> _End | None:
-        """Give a child the job and listen until the end; None when it is time to stop."""
-        child = self.ready_child()
-        if child is None:
-            return None
-        try:
-            folder = self.ledger.trial_folder(trial.number).resolve()
-            child.send("train", folder=str(folder), settings=settings.model_dump(mode="json"), ask=True)
-            self.watch(TrialStarted(trial.number, child.pid))
-            if not last:
-                self.spare = Child(self.data.folder)
-            end = self.listen(child, trial, settings.training.epochs)
-        except ChildDied as why:
-            end = _End("FAIL", reason=str(why))
-        except BaseException:
-            child.kill()
-            raise
-        if end and end.state != "FAIL":
-            child.release()
-        else:
-            child.kill()
-        return end
-
-    def ready_child(self) -> Child | None:
-        """A child that has imported Keras and read the data; None when it is time to stop. Raises StudyError."""
-        why = ""
-        for _ in range(STARTS):
-            child, self.spare = self.spare or Child(self.data.folder), None
-            try:
-                if self.is_ready(child):
-                    return child
-                child.kill()
-                return None
-            except InputError:
-                child.kill()
-                raise
-            except ChildDied as death:
-                child.kill()
-                why = str(death)
-        raise StudyError(Problem(str(self.ledger.folder), f"no training process could be started: {why}"))
-
-    def is_ready(self, child: Child) -> bool:
-        """Wait until a child is ready; False when it is time to stop. Raises ChildDied, StudyError, InputError."""
-        while not self.must_stop():
-            message = child.receive(POLL)
-            if message and message["is"] == "failed":
-                raise ChildDied(message["why"])
-            if message and message["is"] == "refused":
-                raise refusal(message)
-            if message and message["fingerprint"] != self.ledger.facts.fingerprint:
-                place = str(self.data.folder)
-                raise StudyError(Problem(place, "changed while the search was running", advice="run it again"))
-            if message:
-                return True
-        return False
-
-    def listen(self, child: Child, trial: Trial, epochs: int) -> _End | None:
-        """Answer the child's messages until the last; None when it is time to stop. Raises ChildDied, InputError.
-
-        ``epochs`` is how long the training may last.
-        """
-        known = max(self.ledger.study.trials[trial.number].intermediate_values, default=0)
-        epoch = 0
-        done: Message = {}
-        while done or not self.must_stop():
-            message = child.receive(POLL)
-            match message and message["is"]:
-                case "suggest":
-                    assert message
-                    try:
-                        child.send("use", value=answer(trial, message))
-                    except ValueError as why:  # a choice whose options are not those of earlier trials
-                        return _End("FAIL", reason=str(why))
-                case "epoch":
-                    assert message
-                    epoch = message["epoch"]
-                    if end := self.epoch(child, trial, message, known, last=epoch == epochs):
-                        return end
-                case "diverged":
-                    assert message
-                    trial.report(math.nan, epoch + 1)
-                    return _End("PRUNED", reason=f"diverged in {message['why']}")
-                case "infeasible":
-                    assert message
-                    trial.set_constraint("settings", 1.0)
-                    return _End("PRUNED", reason=message["why"])
-                case "done":
-                    assert message
-                    done = message
-                    child.send("keep" if self.deserves_a_file(done["rmse"]) else "drop")
-                    trial.set_user_attr("best_epoch", done["best_epoch"])
-                    trial.set_user_attr("training_seconds", done["seconds"])
-                case "saved":
-                    return _End("COMPLETE", done["rmse"], seconds=done["seconds"])
-                case "failed":
-                    assert message
-                    return _End("FAIL", reason=message["why"])
-                case "refused":
-                    assert message
-                    if self.ledger.space.presets:  # the other files may train all the same
-                        return _End("FAIL", reason="; ".join(message["lines"]))
-                    raise refusal(message)
-        return None
-
-    def epoch(self, child: Child, trial: Trial, message: Message, known: int, *, last: bool) -> _End | None:
-        """Report an epoch and let the pruner decide; an end when it pruned. The last epoch is paid for already.
-
-        A trial that was put back comes through its first ``known`` epochs again: they are reported and judged.
-        """
-        number, best = message["epoch"], message["best"]
-        if number > known:
-            trial.report(best, number)
-        self.watch(EpochDone(trial.number, number, message["rmse"], best, message["images_per_second"]))
-        if number >= known and not last and self.engine.prunes(trial):
-            child.send("stop")
-            return _End("PRUNED", best, f"behind the others at epoch {number}")
-        child.send("go")
-        return None
-
-    def deserves_a_file(self, value: float) -> bool:
-        """Whether a value is among the best few."""
-        best = self.ledger.best(self.kept)
-        return len(best) < self.kept or value < (best[-1].value or math.inf)
-
-    def tell(self, trial: Trial, end: _End, seconds: float) -> None:
-        """Tell Optuna, drop the model files no longer wanted, tell the watcher."""
-        from optuna.trial import TrialState
-
-        reason = " ".join(end.reason.split())[:REASON_LIMIT]  # some of Keras' messages have many lines
-        if reason:
-            trial.set_user_attr("reason", reason)
-        value = end.value if end.state == "COMPLETE" else None
-        told = self.ledger.study.tell(trial, value, state=TrialState[end.state])
-        wanted = {best.number for best in self.ledger.best(self.kept)}
-        for other in self.ledger.trials:
-            if other.number not in wanted:
-                (self.ledger.trial_folder(other.number) / "model.keras").unlink(missing_ok=True)
-        epochs = sum(1 for value in told.intermediate_values.values() if not math.isnan(value))
-        self.watch(TrialFinished(trial.number, end.state, end.value, reason, epochs, seconds, end.seconds))
+def mean_keypoint_line(shares: SplitSettings, data: Data) -> float:
+    """Validation RMSE in pixels of answering every picture with the training part's mean keypoints."""
+    parts = split(data.faces, **shares.model_dump())
+    mean = mean_keypoints(data.faces.keypoints[parts.training])
+    line = mean_line(mean, data.faces.take(parts.validation))
+    if math.isnan(line):
+        raise DataError(Problem(str(data.folder), "has no label in the validation part", advice="change the split"))
+    return line

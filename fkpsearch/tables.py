@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -18,6 +19,9 @@ from fkpsearch.scores import Scores
 from fkpsearch.sizes import Built
 from fkpsearch.space import Space
 from fkpsearch.survey import Survey
+
+if TYPE_CHECKING:
+    from fkpsearch.migrate import Plan
 
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
 
@@ -144,6 +148,9 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     """Where a study stands, from `status.status_of`."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("study", f"{status['study']} ({'running' if status['active'] else 'not running'})")
+    for one in status["supervisors"]:
+        workers = f"{one['workers']} worker{'s' if one['workers'] > 1 else ''}"
+        facts.add_row("supervisor", f"{one['host']}, process {one['pid']}, {workers}")
     facts.add_row("engine", status["engine"])
     facts.add_row("data", status["data"])
     states = Text("   ").join(
@@ -151,6 +158,9 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     )
     facts.add_row("trials", states or "none yet")
     facts.add_row("mean keypoint", f"{pixels(status['mean_keypoint_rmse'])} px")
+    if status["worker_seconds"]:
+        hours = f", {status['gpu_hours']:.2f} GPU hours" if status["gpu_hours"] else ""
+        facts.add_row("compute", f"{span(status['worker_seconds'])} of workers{hours}")
     for trial in status["running"]:
         left = "" if status["active"] else "; left behind, the next run puts it back"
         facts.add_row("at work", f"trial {trial['trial']}, epoch {trial['epoch']}, {pixels(trial['rmse'])} px{left}")
@@ -168,8 +178,55 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
             params.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
         parts += ["", leaders, "", params]
     if status["reasons"]:
-        reasons = plain_table(">trial", "state", "why it ended early")
-        for trial in status["reasons"]:
-            reasons.add_row(str(trial["trial"]), Text(trial["state"], STYLES[trial["state"]]), trial["reason"])
+        reasons = plain_table(">trials", "state", "why they ended early", "which")
+        for (state, reason), numbers in _grouped(status["reasons"]).items():
+            which = f"{', '.join(map(str, numbers[:6]))}{' ...' if len(numbers) > 6 else ''}"
+            reasons.add_row(str(len(numbers)), Text(state, STYLES[state]), Text(reason), Text(which, "dim"))
         parts += ["", reasons]
     return Group(*parts)
+
+
+def _grouped(reasons: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[int]]:
+    """Trials by their state and reason, the most frequent first."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for one in reasons:
+        found.setdefault((one["state"], one["reason"]), []).append(one["trial"])
+    return dict(sorted(found.items(), key=lambda group: -len(group[1])))
+
+
+def migration_view(plan: Plan) -> RenderableType:
+    """What a migration keeps and what it drops, and why."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("from", str(plan.ledger.folder))
+    facts.add_row("to", str(plan.folder))
+    for line in plan.ledger.space.difference(plan.space):
+        facts.add_row("changed", Text(line))
+    table = plain_table("", ">trials", "")
+    table.add_row("kept", str(len(plan.kept)), _kept(plan), style="green")
+    for line, count in plan.recorded:
+        table.add_row("  new to them", str(count), Text(line))
+    if plan.unmarked:
+        why = "the pruner has others now, so those they reached are forgotten"
+        table.add_row("  without rungs", str(plan.unmarked), why)
+    lines = plan.reasons
+    several = "some for several reasons" if sum(count for _, count in lines) > len(plan.dropped) else ""
+    table.add_row("dropped", str(len(plan.dropped)), several, style="yellow" if plan.dropped else "")
+    for line, count in lines:
+        table.add_row("  because", str(count), Text(line))
+    if plan.left:
+        states = ", ".join(f"{count} {state.lower()}" for state, count in plan.left.items())
+        table.add_row("not carried", str(sum(plan.left.values())), f"{states}: they have no result")
+    return Group(facts, "", table)
+
+
+def _kept(plan: Plan) -> str:
+    """The states of kept trials, and the best value beside the old study's."""
+    states = Counter(one.trial.state.name for one in plan.kept)
+    words = ", ".join(f"{count} {state.lower()}" for state, count in states.items())
+    values = [
+        one.trial.value for one in plan.kept if one.trial.state.name == "COMPLETE" and one.trial.value is not None
+    ]
+    if not values:
+        return words
+    best = plan.ledger.best()[0].value
+    return f"{words}; best {pixels(min(values))} px" + ("" if min(values) == best else f", it was {pixels(best)}")

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch import keypoints
-from fkpsearch.answer import of_population, predict_heads
+from fkpsearch.answer import import_keras, of_population, predict_heads
 from fkpsearch.data import Faces, are_labelled, split
 from fkpsearch.errors import Diverged, Infeasible
+from fkpsearch.last_layer import lend_answers, lent_keypoints, start_at_the_mean
 from fkpsearch.models.family import ALL, Member
 from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
-from fkpsearch.recipe import Plateau, build_optimizer, dtype_policy, gpu_is_there
+from fkpsearch.recipe import Plateau, Training, build_optimizer, dtype_policy, gpu_is_there
 from fkpsearch.settings import Settings
-
-HARDLY = 0.02
-"""Share of a population's rows in which a keypoint must be labelled for its head to learn it"""
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,32 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Best:
+    """What is kept of the best epoch so far."""
+
+    weights: list[NDArray[Any]]
+    """As ``keras.Model.get_weights`` has them"""
+    predictions: NDArray[np.float32]
+    """[v, 15, 2] pixels of the data's pictures"""
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a training goes on from after an epoch."""
+
+    history: tuple[Epoch, ...]
+    """Of the epochs so far, at least one"""
+    variables: list[NDArray[Any]]
+    """Of the model, the states of its random generators included"""
+    optimizers: list[list[NDArray[Any]]]
+    """The variables of each net's optimiser, averaged weights and the rate that a plateau lowered included"""
+    best: Best
+    """Without weights where they are the model's own"""
+    seconds: float
+    """Trained so far"""
+
+
+@dataclass(frozen=True)
 class Learner:
     """One net of the model and what it learns from."""
 
@@ -84,55 +110,113 @@ class Learner:
         return int(self.net.output_shape[1])
 
 
-def train(settings: Settings, faces: Faces, on_epoch: Callable[[Epoch], None] = lambda _: None) -> Outcome:
+def train(
+    settings: Settings,
+    faces: Faces,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+    *,
+    resume: State | None = None,
+    on_state: Callable[[Callable[[], State]], None] = lambda _: None,
+) -> Outcome:
     """Train one model and keep its best epoch; the nets of a team are trained in turn, epoch by epoch.
 
-    ``on_epoch`` hears of every epoch and may raise to end the training. Raises Diverged when the loss or the
-    validation RMSE is not finite, Infeasible when there are no rows to learn from. On a CPU the same settings and
-    faces give the same outcome bit for bit (same machine, same number of threads).
+    ``on_epoch`` hears of every epoch and may raise to end the training. Before it ``on_state`` is handed what makes
+    the state to ``resume`` from: a training that does so hears of its last epoch once more, then goes on to the
+    outcome of one that was never disturbed. A state that is of another model is ignored. Raises Diverged when the
+    loss or the validation RMSE is not finite, Infeasible when there are no rows to learn from. On a CPU the same
+    settings and faces give the same outcome bit for bit (same machine, same number of threads).
     """
-    import keras
-
     started = time.perf_counter()
     parts = split(faces, **settings.split.model_dump())
     validation = faces.take(parts.validation)
     model, learners = prepare(settings, faces.take(rows_to_learn(settings, faces, parts.training)))
-    history: list[Epoch] = []
-    best_weights: list[Any] = []
-    best_predictions = np.empty((0, keypoints.COUNT, 2), np.float32)
-    for number in range(1, settings.training.epochs + 1):
-        begun = time.perf_counter()
-        rate = float(keras.ops.convert_to_numpy(learners[0].net.optimizer.learning_rate))
-        loss, to_go_on = fit_team(learners, settings, number)
-        seconds = time.perf_counter() - begun
-        answers = of_population(predict_heads(model, validation.images), validation.population)
-        predictions = validation.in_picture(answers)
-        error = keypoints.rmse(predictions, validation.truth)
-        if not (math.isfinite(loss) and math.isfinite(error)):
-            raise Diverged(f"epoch {number}: loss {loss:g}, validation RMSE {error:g}")
-        if not history or error < history[-1].best:
-            best_weights, best_predictions = model.get_weights(), predictions
-        for learner, weights in zip(learners, to_go_on, strict=True):
-            if weights:
-                learner.net.set_weights(weights)
-        row = Epoch(
-            epoch=number,
-            loss=loss,
-            rmse=error,
-            best=min(error, history[-1].best if history else math.inf),
-            learning_rate=rate,
-            seconds=time.perf_counter() - begun,
-            images_per_second=images_an_epoch(learners, settings) / seconds,
-        )
-        history.append(row)
+    history: tuple[Epoch, ...] = ()
+    best = Best([], np.empty((0, keypoints.COUNT, 2), np.float32))
+    if resume and restore(model, learners, resume):
+        history, best = resume.history, replace(resume.best, weights=resume.best.weights or model.get_weights())
+        started -= resume.seconds
+        on_epoch(history[-1])
+    del resume  # as large as the training itself
+    while not is_over(history, settings.training):
+        row, best = train_epoch(model, learners, settings, validation, history, best)
+        history = (*history, row)
+        on_state(partial(state_of, model, learners, history, best, started))
         on_epoch(row)
-        if isinstance(settings.training.schedule, Plateau):
-            for learner in learners:
-                lower_rate_on_plateau(learner.net.optimizer, settings.training.schedule, history)
-        if settings.training.patience and epochs_since_best(history) >= settings.training.patience:
-            break
-    model.set_weights(best_weights)
-    return Outcome(model, tuple(history), parts.validation, best_predictions, time.perf_counter() - started)
+    model.set_weights(best.weights)
+    return Outcome(model, history, parts.validation, best.predictions, time.perf_counter() - started)
+
+
+def is_over(history: Sequence[Epoch], training: Training) -> bool:
+    """Whether all epochs are trained, or ``patience`` of them brought nothing."""
+    waited = epochs_since_best(history) if history else 0
+    return len(history) >= training.epochs or (training.patience is not None and waited >= training.patience)
+
+
+def train_epoch(
+    model: Any, learners: list[Learner], settings: Settings, validation: Faces, history: tuple[Epoch, ...], best: Best
+) -> tuple[Epoch, Best]:
+    """Train and score the epoch after ``history``. Raises Diverged."""
+    import keras
+
+    begun, number = time.perf_counter(), len(history) + 1
+    rate = float(keras.ops.convert_to_numpy(learners[0].net.optimizer.learning_rate))
+    loss, to_go_on = fit_team(learners, settings, number)
+    seconds = time.perf_counter() - begun
+    answers = of_population(predict_heads(model, validation.images), validation.population)
+    predictions = validation.in_picture(answers)
+    error = keypoints.rmse(predictions, validation.truth)
+    if not (math.isfinite(loss) and math.isfinite(error)):
+        raise Diverged(f"epoch {number}: loss {loss:g}, validation RMSE {error:g}")
+    if not history or error < history[-1].best:
+        best = Best(model.get_weights(), predictions)
+    for learner, weights in zip(learners, to_go_on, strict=True):
+        if weights:
+            learner.net.set_weights(weights)
+    row = Epoch(
+        epoch=number,
+        loss=loss,
+        rmse=error,
+        best=min(error, history[-1].best if history else math.inf),
+        learning_rate=rate,
+        seconds=time.perf_counter() - begun,
+        images_per_second=images_an_epoch(learners, settings) / seconds,
+    )
+    if isinstance(settings.training.schedule, Plateau):
+        for learner in learners:
+            lower_rate_on_plateau(learner.net.optimizer, settings.training.schedule, (*history, row))
+    return row, best
+
+
+def state_of(model: Any, learners: list[Learner], history: tuple[Epoch, ...], best: Best, started: float) -> State:
+    """All that a training goes on from; ``started`` as ``time.perf_counter`` has it."""
+    averages = any(learner.net.optimizer.use_ema for learner in learners)
+    if not epochs_since_best(history) and not averages:
+        best = replace(best, weights=[])
+    optimizers = [_values(learner.net.optimizer.variables) for learner in learners]
+    return State(history, _values(model.variables), optimizers, best, time.perf_counter() - started)
+
+
+def restore(model: Any, learners: list[Learner], state: State) -> bool:
+    """Set a prepared model and its optimisers to a state; False, and nothing is set, where it is another model's."""
+    for learner in learners:
+        if not learner.net.optimizer.built:
+            learner.net.optimizer.build(learner.net.trainable_variables)
+    variables = [model.variables, *(learner.net.optimizer.variables for learner in learners)]
+    values = [state.variables, *state.optimizers]
+    fits = [_shapes(part) for part in variables] == [_shapes(part) for part in values]
+    if not fits or _shapes(state.best.weights or model.weights) != _shapes(model.weights):
+        return False
+    for variable, value in zip(chain(*variables), chain(*values), strict=True):
+        variable.assign(value)
+    return True
+
+
+def _values(variables: list[Any]) -> list[NDArray[Any]]:
+    return [variable.numpy() for variable in variables]
+
+
+def _shapes(arrays: list[Any]) -> list[tuple[int, ...]]:
+    return [tuple(array.shape) for array in arrays]
 
 
 def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
@@ -155,6 +239,7 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         # compiled beside it: whoever loads the model's file could not resolve optimiser and loss
         learner = keras.Model(net.inputs, net.outputs, name=net.name)
         learner.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
+        optimizer.build(learner.trainable_variables)  # or TensorFlow traces the first step twice, a second a net
         learners.append(Learner(learner, member.points, faces, steps, training))
     model.jit_compile = gpu_is_there()
     return model, learners
@@ -235,51 +320,7 @@ def masked_squared_error(truth: Any, predicted: Any) -> Any:
     return ops.sum(ops.square(error)) / (2 * ops.maximum(ops.sum(asked), 1.0))
 
 
-def start_at_the_mean(net: Any, faces: Faces, points: tuple[int, ...] = ALL) -> None:
-    """Set the last bias so that an untrained net answers its ``points`` with their mean in each population."""
-    layer = net.get_layer("keypoints")
-    kernel, bias = layer.get_weights()
-    heads = len(bias) // (len(points) * 2)
-    means = [
-        keypoints.mean_keypoints(faces.keypoints[faces.population == head] if heads > 1 else faces.keypoints)
-        for head in range(heads)
-    ]
-    layer.set_weights([kernel, keypoints.to_unit(np.stack(means)[:, points]).reshape(-1)])
-
-
-def lend_answers(net: Any, faces: Faces, points: tuple[int, ...] = ALL) -> None:
-    """Where a population hardly labels a keypoint, let its head answer as the other head does.
-
-    Such an output gets no gradient and would stay at the mean for ever: whoever asks the sparse head for an
-    eyebrow gets the full head's.
-    """
-    layer = net.get_layer("keypoints")
-    kernel, bias = layer.get_weights()
-    heads = len(bias) // (len(points) * 2)
-    if heads == 1:
-        return
-    shares = labelled_shares(faces)[:, points]
-    lender = np.where(shares < HARDLY, shares.argmax(axis=0), np.arange(heads)[:, None])
-    columns = np.arange(len(bias)).reshape(heads, len(points), 2)
-    source = columns[lender, np.arange(len(points))].reshape(-1)
-    layer.set_weights([kernel[:, source], bias[source]])
-
-
-def lent_keypoints(faces: Faces) -> list[int]:
-    """The keypoints that the sparse population hardly labels, so that the full one's net answers them for it."""
-    return np.flatnonzero(labelled_shares(faces)[keypoints.SPARSE] < HARDLY).tolist()
-
-
-def labelled_shares(faces: Faces) -> NDArray[np.float64]:
-    """In what share of its population's rows each keypoint is labelled: ``[2, 15]``."""
-    labelled, populations = are_labelled(faces.keypoints), len(keypoints.POPULATIONS)
-    counts = np.stack([labelled[faces.population == number].sum(axis=0) for number in range(populations)])
-    rows = np.bincount(faces.population, minlength=populations)
-    shares: NDArray[np.float64] = counts / np.maximum(rows, 1)[:, None]
-    return shares
-
-
-def lower_rate_on_plateau(optimizer: Any, plateau: Plateau, history: list[Epoch]) -> None:
+def lower_rate_on_plateau(optimizer: Any, plateau: Plateau, history: Sequence[Epoch]) -> None:
     """Multiply the learning rate after each ``patience`` epochs in a row without a better RMSE.
 
     The rate of a user's own optimiser that follows a schedule of its own is left to that.
@@ -293,15 +334,14 @@ def lower_rate_on_plateau(optimizer: Any, plateau: Plateau, history: list[Epoch]
         optimizer.learning_rate = float(optimizer.learning_rate) * plateau.factor
 
 
-def epochs_since_best(history: list[Epoch]) -> int:
+def epochs_since_best(history: Sequence[Epoch]) -> int:
     """Epochs trained after the best one."""
     return len(history) - min(history, key=lambda row: row.rmse).epoch
 
 
 def warm_up() -> None:
     """Import Keras and run one small training step, so that the first real one finds its threads and code ready."""
-    import keras
-
+    keras = import_keras()
     tiny = keras.Sequential([keras.layers.Conv2D(1, 3), keras.layers.Flatten(), keras.layers.Dense(1)])
-    tiny.compile(optimizer="adam", loss="mse")
+    tiny.compile(optimizer="adam", loss="mse", jit_compile=gpu_is_there())
     tiny.train_on_batch(np.zeros((2, 8, 8, 1), np.float32), np.zeros((2, 1), np.float32))

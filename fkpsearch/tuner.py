@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from fkpsearch.engine import open_trial
 from fkpsearch.errors import Problem, StudyError
 from fkpsearch.ledger import Ledger, training_seed
 from fkpsearch.lint import most_epochs
@@ -41,6 +42,8 @@ ENQUEUED = "enqueued"
 class KerasTuner:
     """One of keras-tuner's oracles as the engine of a search."""
 
+    copies = False  # Hyperband trains the same settings again, with more epochs
+
     def __init__(self, ledger: Ledger) -> None:
         from optuna.pruners import NopPruner
         from optuna.samplers import RandomSampler
@@ -50,20 +53,23 @@ class KerasTuner:
         self.parameters = {parameter.name: parameter for parameter in ledger.space.parameters()}
         ledger.study.sampler, ledger.study.pruner = RandomSampler(seed=0), NopPruner()  # neither has a say
 
-    def ask(self) -> Trial:
-        if all(trial.state.name != "WAITING" for trial in self.ledger.trials):
-            self.propose()
-        return self.ledger.study.ask()
+    def propose(self, trials: int) -> None:
+        there = self.ledger.trials
+        if len(there) < trials and all(trial.state.is_finished() for trial in there):
+            self.enqueue()
+
+    def trial(self, trial_id: int) -> Trial:
+        return open_trial(self.ledger.study, trial_id)
 
     def granted(self, trial: Trial, tree: dict[str, Any]) -> dict[str, Any]:
         granted = trial.user_attrs.get(f"{ITS_OWN}epochs", math.inf)
         training = tree.get("training", {})
         return {**tree, "training": {**training, "epochs": min(granted, training.get("epochs", Training().epochs))}}
 
-    def prunes(self, trial: Trial) -> bool:
+    def prunes(self, trial: Trial, epoch: int) -> bool:
         return False  # a round of Hyperband ends its trainings by itself
 
-    def propose(self) -> None:
+    def enqueue(self) -> None:
         """Have the oracle's next trial wait in the database; where it would draw one at random, an enqueued one."""
         trials = self.ledger.trials
         place = sum(ENQUEUED in trial.user_attrs for trial in trials)

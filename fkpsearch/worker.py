@@ -7,18 +7,35 @@ waits for its answer, so what is pruned does not depend on the speed of the data
 
     child                                 supervisor
     {"is": "ready", "fingerprint": ...}
-                                          {"do": "train", "folder": ..., "settings": {...}, "ask": true}
+                                          {"do": "train", "folder": ..., "settings": {...}, "ask": true,
+                                           "fresh": false, "twins": true, "limits": {...}}
     {"is": "suggest", "name": ..., ...}
                                           {"do": "use", "value": ...}
+    {"is": "decided", "settings": {...}}
+                                          {"do": "go"} or {"do": "stop"}
     {"is": "epoch", "epoch": 1, ...}
                                           {"do": "go"} or {"do": "stop"}
     {"is": "done", "rmse": ...}
                                           {"do": "keep"} or {"do": "drop"}
     {"is": "saved"}
 
-A child that may ask does so for whatever its settings leave to a hypermodel to ask for (asking.py).
-The end may also be ``stopped``; ``diverged``, ``infeasible`` or ``failed`` with the reason in ``why``; or ``refused``
-with ``lines`` that say what the user has to mend before anything can train.
+Of a job only ``folder`` and ``settings`` must be there. A child that may ``ask`` does so for whatever its settings
+leave to a hypermodel to ask for (asking.py); with ``twins`` it then says what was decided, as the same settings may
+have been trained. It goes on from a checkpoint in its folder that fits (checkpoint.py): its first message then is
+the last finished epoch with ``"again": true``. With ``fresh`` such a checkpoint is removed unread. ``limits`` are
+`limits.Limits`, held against the built model before it is trained.
+
+Whatever happens instead ends the conversation, too. After a good end the checkpoint is gone:
+
+    stopped                    as it was told to
+    diverged    why
+    infeasible  why, constraint: settings (this data has no rows for them), limits, or memory (it ran out)
+
+Else it stays for whoever goes on:
+
+    full        why            the disk; nothing half-written is left
+    failed      why
+    refused     lines          what the user has to mend before anything can train
 """
 
 from __future__ import annotations
@@ -35,9 +52,22 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fkpsearch.errors import InputError, ModelError
+from fkpsearch.errors import (
+    Diverged,
+    Infeasible,
+    InputError,
+    ModelError,
+    Stopped,
+    filled_the_disk,
+    ran_out_of_memory,
+)
+from fkpsearch.models.hypermodel import first_line
+from fkpsearch.run_folder import CHECKPOINT
+
+if TYPE_CHECKING:
+    from fkpsearch.settings import Settings
 
 
 class _Line:
@@ -48,7 +78,7 @@ class _Line:
         self._out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         self._heard: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.of_a_search = False
+        self.job: dict[str, Any] = {}
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -77,63 +107,95 @@ def main(arguments: Sequence[str] | None = None) -> None:
     line = _Line()
     try:
         _serve(line, data)
-    except InputError as why:
-        if isinstance(why, ModelError) and line.of_a_search:  # other values may do
-            line.say("failed", why=str(why))
-        else:  # such as weights that are not there: more trials would not mend it
-            line.say("refused", lines=[str(problem) for problem in why.problems])
+        end: dict[str, Any] = {"kind": "saved"}
     except Exception as why:
-        traceback.print_exc()
-        line.say("failed", why=f"{type(why).__name__}: {why}")
+        end = last_words(why, of_a_search=bool(line.job.get("ask")))
+    if line.job and end["kind"] in GOOD_ENDS:  # before it is said: nobody else knows that it is not wanted any more
+        (Path(line.job["folder"]) / CHECKPOINT).unlink(missing_ok=True)
+    line.say(**end)
     line._out.close()
     sys.stderr.flush()
     # Tearing TensorFlow down takes a second and has nothing left to save.
     os._exit(0)
 
 
+GOOD_ENDS = ("saved", "stopped", "diverged", "infeasible")
+"""After which nobody goes on from the checkpoint"""
+
+
+def last_words(why: Exception, *, of_a_search: bool) -> dict[str, Any]:
+    """What a child whose work ended in an error says of it; a traceback goes where the error is our own."""
+    text = first_line(why)
+    match why:
+        case _ if filled_the_disk(why):
+            return {"kind": "full", "why": text}
+        case _ if ran_out_of_memory(why):
+            return {"kind": "infeasible", "why": f"out of memory: {text}", "constraint": "memory"}
+        case Stopped():
+            return {"kind": "stopped"}
+        case Diverged():
+            return {"kind": "diverged", "why": str(why)}
+        case Infeasible(constraint=constraint):
+            return {"kind": "infeasible", "why": str(why), "constraint": constraint}
+        case ModelError() if of_a_search:  # other values may do
+            return {"kind": "failed", "why": str(why)}
+        case InputError(problems=problems):  # such as weights that are not there: more trials would not mend it
+            return {"kind": "refused", "lines": [str(problem) for problem in problems]}
+    traceback.print_exception(why)
+    return {"kind": "failed", "why": f"{type(why).__name__}: {why}"}
+
+
 def _serve(line: _Line, data: Path) -> None:
-    from fkpsearch.asking import decide
+    from fkpsearch.checkpoint import Checkpoint, identity_of
     from fkpsearch.data import load_data
-    from fkpsearch.errors import Diverged, Infeasible, Stopped
+    from fkpsearch.device import take_place
     from fkpsearch.prepare import prepared
-    from fkpsearch.run_folder import History, write_validation
-    from fkpsearch.settings import settings_of, write_settings
+    from fkpsearch.run_folder import write_history, write_validation
     from fkpsearch.train import Epoch, train, warm_up
 
+    take_place()
     loaded = load_data(data)
     warm_up()
     forget_greetings()
     line.say("ready", fingerprint=loaded.faces.fingerprint)
-    job = line.hear()
+    job = line.job = line.hear()
     folder = Path(job["folder"])
-    settings = settings_of(job["settings"], str(folder / "settings.yaml"))
-    line.of_a_search = bool(job.get("ask"))
-    if line.of_a_search:
-        settings = decide(settings, line.ask)
-        write_settings(settings, folder / "settings.yaml")
+    settings = settle(line, folder)
     faces = prepared(loaded.faces, settings.prepare)
+    checkpoint = Checkpoint(folder, identity_of(settings, loaded.faces.fingerprint))
+    if job.get("fresh"):
+        checkpoint.remove()
+    history: list[Epoch] = []
 
-    with History(folder) as history:
+    def on_epoch(row: Epoch) -> None:
+        again = not history and row in checkpoint.history
+        history.extend(checkpoint.history if again else [row])
+        write_history(folder, history)
+        line.say("epoch", **asdict(row), **({"again": True} if again else {}))
+        if line.hear()["do"] != "go":
+            raise Stopped
 
-        def on_epoch(row: Epoch) -> None:
-            history.append(row)
-            line.say("epoch", **asdict(row))
-            if line.hear()["do"] != "go":
-                raise Stopped
-
-        try:
-            outcome = train(settings, faces, on_epoch)
-        except Stopped:
-            return line.say("stopped")
-        except Diverged as why:
-            return line.say("diverged", why=str(why))
-        except Infeasible as why:
-            return line.say("infeasible", why=str(why))
+    outcome = train(settings, faces, on_epoch, resume=checkpoint.read(), on_state=checkpoint.write)
     write_validation(folder, outcome, loaded)
     line.say("done", rmse=outcome.rmse, best_epoch=outcome.best_epoch, seconds=outcome.seconds)
     if line.hear()["do"] == "keep":
         save_model(outcome.model, folder / "model.keras")
-    line.say("saved")
+
+
+def settle(line: _Line, folder: Path) -> Settings:
+    """The job's settings, decided in whatever they leave open. Raises Stopped where a twin of them has been trained."""
+    from fkpsearch.asking import decide
+    from fkpsearch.settings import settings_of, write_settings
+
+    settings = settings_of(line.job["settings"], str(folder / "settings.yaml"))
+    if line.job.get("ask"):
+        settings = decide(settings, line.ask)
+        write_settings(settings, folder / "settings.yaml")
+        if line.job.get("twins"):
+            line.say("decided", settings=settings.model_dump(mode="json"))
+            if line.hear()["do"] != "go":
+                raise Stopped
+    return settings
 
 
 def forget_greetings() -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from fkpsearch import cli
+from fkpsearch.demo import make_demo
 from fkpsearch.errors import InputError
+from fkpsearch.options import seconds_of
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -216,13 +218,13 @@ def test_trials_must_be_at_least_one(call: Call, tiny: Path) -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400), ("45", 45)])
 def test_a_timeout_is_read_as_people_write_it(text: str, seconds: float) -> None:
-    assert cli.seconds_of(text) == seconds
+    assert seconds_of(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "0", "-3m", "2 hours", "nan", "inf"])
 def test_a_timeout_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--timeout: must be a duration such as 90s, 30m or 2h"):
-        cli.seconds_of(text)
+        seconds_of(text)
 
 
 def test_a_settings_file_with_ranges_left_in_it_names_them(call: Call, tiny: Path) -> None:
@@ -322,6 +324,8 @@ def test_from_data_to_submission_with_every_command(call: Call, tiny: Path) -> N
 
 def test_the_demo_set_is_made_once_and_used(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FKPSEARCH_CACHE", str(tmp_path / "cache"))
+    fewer = {**(make_demo.__kwdefaults__ or {}), "training": 60, "test": 15}
+    monkeypatch.setattr(make_demo, "__kwdefaults__", fewer)  # the whole set, made twice, takes ten seconds
     assert call("data", "demo", "faces")[0] == 0
     assert {path.name for path in Path("faces").iterdir()} == {
         "training.csv", "test.csv", "IdLookupTable.csv", "SampleSubmission.csv"

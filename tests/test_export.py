@@ -185,13 +185,11 @@ def test_a_training_that_did_not_finish_leaves_nothing_of_an_earlier_one(
         export(run, load_data(shared_tiny), tmp_path / "out")
 
 
-def test_settings_that_come_to_no_epoch_leave_the_earlier_training_as_it_was(
-    run: Path, shared_tiny: Path, tmp_path: Path
-) -> None:
+def test_settings_that_come_to_no_epoch_leave_the_earlier_training_as_it_was(run: Path, shared_tiny: Path) -> None:
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
     with pytest.raises(TrialError, match=r"epoch 1: loss"):
         train_once(settings_of({**DIVERGING, "split": TREE["split"]}, "x"), load_data(shared_tiny), run)
-    assert read_settings(run / "settings.yaml") == settings_of(TREE, "x")
-    assert export(run, load_data(shared_tiny), tmp_path / "out").submission
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_a_trial_that_kept_no_model_says_how_to_make_it(run: Path, shared_tiny: Path, tmp_path: Path) -> None:
@@ -203,19 +201,19 @@ def test_a_trial_that_kept_no_model_says_how_to_make_it(run: Path, shared_tiny: 
 
 
 def test_looking_at_the_holdout_of_several_trials_is_counted_and_told(
-    run: Path, shared_tiny: Path, tmp_path: Path
+    trained: Path, exported: Exported, shared_tiny: Path, tmp_path: Path
 ) -> None:
-    other = Path(shutil.copytree(run, run.parent / "0001"))
-    for one in (run, other):
-        (one / "holdout.json").unlink(missing_ok=True)
-    data = load_data(shared_tiny)
+    assert json.loads((exported.folder / "metrics.json").read_text())["holdout_looks"] == 1
+    seen, unseen = (Path(shutil.copytree(trained, tmp_path / "trials" / name)) for name in ("0000", "0001"))
+    assert (seen / "holdout.json").exists(), "its export left word"
+    (unseen / "holdout.json").unlink()
+    (tmp_path / "study.db").touch()  # what makes neighbours trials of one study
     looks = []
-    (run.parent.parent / "study.db").touch()  # what makes its neighbours trials of one study
-    for number, one in enumerate((run, run, other)):
-        export(one, data, tmp_path / str(number))
-        looks.append(json.loads((tmp_path / str(number) / "metrics.json").read_text())["holdout_looks"])
-    assert looks == [1, 1, 2]
-    assert "hold-out scores of 2 trainings of this study" in (tmp_path / "2" / "README.md").read_text()
+    for one in (seen, unseen):
+        made = export(one, load_data(shared_tiny), tmp_path / "out" / one.name)
+        looks.append(json.loads((made.folder / "metrics.json").read_text())["holdout_looks"])
+    assert looks == [1, 2]
+    assert "hold-out scores of 2 trainings of this study" in (made.folder / "README.md").read_text()
 
 
 def lookup(pairs: list[tuple[int, int, int]]) -> Lookup:

@@ -15,18 +15,19 @@ import fkpsearch
 PACKAGE = Path(fkpsearch.__file__).parent
 
 ROWS = (
-    "errors keypoints plain part child",
+    "errors keypoints plain part limits places device environment messages child",
     "registry warp changes augment models.blocks models.family models.baseline models.lenet5 models.alexnet models.vgg",
     "models.cnn models.resnet models.pretrained models.backbone models.hypermodel models recipe frame settings",
-    "nodes grammar space",
+    "nodes grammar space inverse",
     "accept detect source kaggle data prepare picture survey portrait painting demo",
-    "answer photograph predict pipeline train",
-    "run_folder scores submission asking worker",
+    "answer photograph predict pipeline last_layer train",
+    "run_folder scores submission asking checkpoint worker",
     "strategy lint cost sizes",
     "database journal proxy patience patient storage",
-    "ledger events engine tuner opening study once samples status",
+    "ledger events lease claim twins engine tuner attempt books crew supervisor opening study once samples status",
+    "migrate replay",
     "card export",
-    "tables live screen cli",
+    "tables live screen options searching cli",
 )
 ORDER = [name for row in ROWS for name in row.split()]
 """Every module; each may import only what stands before it."""

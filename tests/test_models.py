@@ -70,7 +70,7 @@ def test_a_picture_halved_to_nothing_is_refused() -> None:
 @pytest.mark.parametrize(("heads", "count"), [("one", 1), ("population", 2)])
 def test_a_model_takes_raw_pictures_and_answers_in_pixels(heads: str, count: int) -> None:
     from fkpsearch.data import Faces
-    from fkpsearch.train import lend_answers, start_at_the_mean
+    from fkpsearch.last_layer import lend_answers, start_at_the_mean
 
     rng = np.random.default_rng(0)
     points = rng.uniform(20, 70, (6, 15, 2)).astype(np.float32)

@@ -52,7 +52,7 @@ def test_what_is_not_known_is_a_dash() -> None:
 
 
 def finished(number: int, state: str, value: float | None, reason: str = "") -> TrialFinished:
-    return TrialFinished(number, state, value, reason, 4, 100.5, None)
+    return TrialFinished(number, state, value, reason, 4, 8, 100.5, None)
 
 
 def test_a_finished_trial_is_one_line_of_a_log() -> None:
@@ -66,16 +66,17 @@ def test_the_live_search_counts_trials_and_names_the_best_complete_one() -> None
     live.hear(finished(1, "PRUNED", 1.0, "behind"))
     live.hear(finished(2, "COMPLETE", 2.25))
     live.hear(finished(3, "FAIL", None, "the training process died (SIGKILL): " + "word " * 50))
-    live.hear(TrialStarted(4, 99))
+    live.hear(TrialStarted(4, 99, "GPU 0"))
     assert any("starting" in line for line in shown(live))
-    live.hear(EpochDone(4, 3, rmse=2.6, best=2.4, images_per_second=1234.5))
+    live.hear(EpochDone(4, 3, rmse=2.6, best=2.4, images_per_second=1234.4))
     lines = shown(live)
     text = "\n".join(lines)
     assert "4 of 20 trials" in text
     assert "best 2.250 px (trial 2)" in text
     assert "pruned 1" in text
     assert "failed 1" in text
-    assert lines[-1].split() == ["4", "RUNNING", "2.400", "3", "1,235", "images/s"] or "1,234 images/s" in lines[-1]
+    assert lines[-1].split() == ["4", "RUNNING", "2.400", "3", "1,234", "images/s", "GPU", "0"]
+    assert "pruned 1, saved 12% of the epochs" in text, "4 of the 32 that four trials of 8 were to have"
     assert all(len(line) <= 100 for line in lines)
     assert len(lines) == 2 + 1 + 1 + 4 + 1, "one line a trial, however long its reason"
 
@@ -101,7 +102,8 @@ def test_the_time_left_is_that_of_the_missing_trials_or_what_the_timeout_leaves(
 
 def test_brackets_in_names_and_reasons_are_shown_as_they_are() -> None:
     status = {
-        "study": "a[1]", "active": False, "engine": "optuna", "data": "/data/[old]/x", "seed": 0,
+        "study": "a[1]", "active": False, "supervisors": [], "worker_seconds": 0.0, "gpu_hours": 0.0,
+        "engine": "optuna", "data": "/data/[old]/x", "seed": 0,
         "mean_keypoint_rmse": 3.0,
         "trials": {"COMPLETE": 0, "PRUNED": 0, "FAIL": 1, "RUNNING": 0, "WAITING": 0},
         "best": None, "leaders": [], "running": [],

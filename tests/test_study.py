@@ -20,9 +20,10 @@ from conftest import DIVERGING
 
 from fkpsearch.data import load_data, split
 from fkpsearch.errors import DataError, InputError, StudyError
-from fkpsearch.events import EpochDone, Event, TrialFinished, TrialStarted
+from fkpsearch.events import EpochDone, Event, TrialFinished, TrialRetried, TrialStarted
 from fkpsearch.keypoints import rmse
-from fkpsearch.ledger import Ledger, find_folder, held, is_held, named_folder, read
+from fkpsearch.lease import at_work
+from fkpsearch.ledger import Ledger, find_folder, named_folder, read
 from fkpsearch.once import train_once
 from fkpsearch.plain import to_yaml
 from fkpsearch.run_folder import read_validation
@@ -134,7 +135,7 @@ def test_a_settings_file_alone_trains_to_the_value_of_its_trial_bit_for_bit(
 
 
 def test_status_says_where_a_study_stands(plain: Ledger) -> None:
-    found = status_of(read(plain.folder), active=is_held(plain.folder))
+    found = status_of(read(plain.folder), at_work(plain.study))
     assert json.loads(json.dumps(found)) == found
     assert found["trials"] == {"COMPLETE": 7, "PRUNED": 0, "FAIL": 0, "RUNNING": 0, "WAITING": 0}
     assert found["best"]["rmse"] == min(trial.value for trial in plain.trials if trial.value)
@@ -196,29 +197,28 @@ def test_a_strange_folder_among_the_trials_is_left_alone(plain: Ledger, shared_t
     assert (mine / "model.keras").exists()
 
 
-def test_two_runs_of_one_study_at_once_are_refused(plain: Ledger, shared_tiny: Path) -> None:
-    with held(plain.folder), pytest.raises(StudyError, match="another `fkpsearch run` is working on this study"):
-        go(plain.folder, shared_tiny, 8)
-    with held(plain.folder):
-        assert is_held(plain.folder)
-    assert not is_held(plain.folder)
-
-
-def test_a_killed_child_costs_its_trial_a_fail_with_the_reason_and_the_study_goes_on(
-    shared_tiny: Path, tmp_path: Path
+def test_a_killed_child_s_trial_goes_on_in_another_from_its_last_epoch_to_the_same_value(
+    plain: Ledger, shared_tiny: Path, tmp_path: Path
 ) -> None:
-    pids: dict[int, int] = {}
+    pids: dict[int, list[int]] = {}
+    heard: list[Event] = []
 
     def kill_the_second(event: Event) -> None:
+        heard.append(event)
         if isinstance(event, TrialStarted):
-            pids[event.number] = event.pid
-        if isinstance(event, EpochDone) and event.number == 1 and event.epoch == 1:
-            os.kill(pids[1], signal.SIGKILL)
+            pids.setdefault(event.number, []).append(event.pid)
+        if isinstance(event, EpochDone) and event.number == 1 and event.epoch == 1 and len(pids[1]) == 1:
+            os.kill(pids[1][0], signal.SIGKILL)
 
     ledger = go(tmp_path / "x", shared_tiny, 3, watch=kill_the_second)
-    assert [trial.state.name for trial in ledger.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
-    assert ledger.trials[1].user_attrs["reason"] == "the training process died (SIGKILL)"
-    assert len(set(pids.values())) == 3, "a process a trial"
+    assert sequence(ledger) == sequence(plain)[:3]
+    assert [event.reason for event in heard if isinstance(event, TrialRetried)] == [
+        "the training process died (SIGKILL)"
+    ]
+    assert [len(pids[number]) for number in range(3)] == [1, 2, 1]
+    assert len({pid for them in pids.values() for pid in them}) == 4, "a process an attempt"
+    epochs = [event.epoch for event in heard if isinstance(event, EpochDone) and event.number == 1]
+    assert epochs == [1, 1, 2], "the first once more, from the checkpoint"
 
 
 def test_a_spare_killed_while_it_waits_costs_nothing(shared_tiny: Path, tmp_path: Path) -> None:

@@ -15,20 +15,21 @@ from fkpsearch.data import Faces, are_labelled, load_data, split
 from fkpsearch.errors import Infeasible, InputError
 from fkpsearch.export import export
 from fkpsearch.keypoints import FULL, SPARSE, rmse
+from fkpsearch.last_layer import lent_keypoints
 from fkpsearch.models.family import EVERYWHERE
 from fkpsearch.once import train_once
 from fkpsearch.plain import to_yaml
 from fkpsearch.settings import Settings, settings_of
 from fkpsearch.space import parse_space
 from fkpsearch.study import search
-from fkpsearch.train import faces_of, lent_keypoints, prepare, train
+from fkpsearch.train import faces_of, prepare, train
 
 SPLIT = {"validation": 0.2, "holdout": 0.1}
 
 
 def settings_for(specialists: str, *, heads: str = "one", **training: Any) -> Settings:
     model = {
-        "kind": "cnn", "input_size": 48, "blocks": 3, "width": 4, "dense": {"width": 16},
+        "kind": "cnn", "input_size": 48, "blocks": 1, "width": 4, "dense": {"width": 16},
         "specialists": specialists, "heads": heads,
     }  # fmt: skip
     recipe = {"epochs": 3, "batch_size": 4, "optimizer": {"kind": "adam", "learning_rate": 5e-3}, **training}

@@ -1,0 +1,151 @@
+"""One trial in the hands of one child: what each message means at each moment, and which end it comes to.
+
+Whatever does not belong where it comes (an epoch twice, an end before the beginning, no sense at all) means that the
+child is broken. A broken child is treated as a dead one: its trial goes on in another.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from fkpsearch import messages as said
+from fkpsearch.asking import answer
+from fkpsearch.child import Child, ChildDied, refusal
+from fkpsearch.errors import DiskFull
+from fkpsearch.events import EpochDone, Event
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+
+@dataclass(frozen=True)
+class End:
+    """How a trial ended."""
+
+    state: Literal["COMPLETE", "PRUNED", "FAIL"]
+    value: float | None = None
+    reason: str = ""
+    constraint: str | None = None
+    """The name of a constraint that the settings break, so that the sampler learns the region"""
+    copied: int | None = None
+    """The trial whose values these are"""
+
+
+class Desk(Protocol):
+    """What an attempt asks of its supervisor."""
+
+    def report(self, trial: Trial, epoch: int, value: float) -> None:
+        """Keep a trial's value at an epoch."""
+        ...
+
+    def prunes(self, trial: Trial, epoch: int) -> bool:
+        """Whether a trial ends at an epoch it has reported."""
+        ...
+
+    def twin_end(self, trial: Trial) -> End | None:
+        """The end of a trial whose parameters another one has had; None where it is to be trained."""
+        ...
+
+    def deserves_a_file(self, value: float) -> bool:
+        """Whether a value is among the best few."""
+        ...
+
+    def refused_alone(self) -> bool:
+        """Whether a refusal is of one trial only, and others may train all the same."""
+        ...
+
+    def watch(self, event: Event) -> None:
+        """Tell whoever watches."""
+        ...
+
+
+class Attempt:
+    """The conversation from the job on."""
+
+    def __init__(self, trial: Trial, epochs: int, child: Child, desk: Desk, *, asks: bool = False) -> None:
+        """``epochs`` is how long the training may last, ``asks`` says that a hypermodel will ask first."""
+        self.trial, self.epochs, self.child, self._desk = trial, epochs, child, desk
+        self.epoch = 0
+        """The last one reported"""
+        self.best = math.inf
+        self._asking = asks
+        self.done: said.Done | None = None
+        """What the training came to, while its files are being written"""
+
+    def hear(self, message: said.Message) -> End | None:
+        """Take in one message and answer it: the trial's end, or None. Raises ChildDied of a broken child.
+
+        Raises InputError where the user has to mend something before anything can train.
+        """
+        match message:
+            case said.Saved() if self.done:
+                return End("COMPLETE", self.done.rmse)
+            case said.Failed(why=why):
+                return End("FAIL", reason=why)
+            case said.Full(why=why):
+                raise DiskFull(*(why.split(": ", 1) if ": " in why else ("a trial", why)))
+            case _ if self.done:
+                raise self.broken(message)
+            case said.Suggest() if self._asking:
+                return self._answer(message)
+            case said.Decided() if self._asking:
+                return self._decided()
+            case said.Epoch():
+                return self._epoch(message)
+            case said.Done() if self.epoch and message.rmse == self.best and message.best_epoch <= self.epoch:
+                self._keep(message)
+                return None
+            case said.Diverged(why=why):
+                self._desk.report(self.trial, self.epoch + 1, math.nan)
+                return End("PRUNED", reason=f"diverged in {why}")
+            case said.Infeasible(why=why, constraint=constraint):
+                return End("PRUNED", reason=why, constraint=constraint)
+            case said.Refused() if self._desk.refused_alone():
+                return End("FAIL", reason="; ".join(message.lines))
+            case said.Refused():
+                raise refusal(message)
+        raise self.broken(message)
+
+    def broken(self, message: said.Message) -> ChildDied:
+        """What is wrong with a child that said such a thing now."""
+        text = message.text if isinstance(message, said.Garbage) else message.model_dump_json(by_alias=True)[:80]
+        return ChildDied(f"the training process broke the rules at epoch {self.epoch}: it said {text!r}")
+
+    def _answer(self, question: said.Suggest) -> End | None:
+        asked: dict[str, Any] = question.model_dump(exclude={"kind"})
+        try:
+            self.child.send("use", value=answer(self.trial, asked))
+        except ValueError as why:  # a choice whose options are not those of earlier trials
+            return End("FAIL", reason=str(why))
+        return None
+
+    def _decided(self) -> End | None:
+        self._asking = False
+        end = self._desk.twin_end(self.trial)
+        self.child.send("stop" if end else "go")
+        return end
+
+    def _epoch(self, message: said.Epoch) -> End | None:
+        """Report an epoch and let the pruner decide; an end when it pruned. The last epoch is paid for already."""
+        number, best = message.epoch, message.best
+        follows = number == self.epoch + 1 or (message.again and not self.epoch)
+        sound = best <= message.rmse and (message.again or best == min(self.best, message.rmse))
+        if not (follows and sound and number <= self.epochs):
+            raise self.broken(message)
+        self._asking = False
+        self.epoch, self.best = number, best
+        self._desk.report(self.trial, number, best)
+        self._desk.watch(EpochDone(self.trial.number, number, message.rmse, best, message.images_per_second))
+        if number < self.epochs and self._desk.prunes(self.trial, number):
+            self.child.send("stop")
+            return End("PRUNED", best, f"behind the others at epoch {number}")
+        self.child.send("go")
+        return None
+
+    def _keep(self, message: said.Done) -> None:
+        self.done = message
+        self.child.send("keep" if self._desk.deserves_a_file(message.rmse) else "drop")
+        self.trial.set_user_attr("best_epoch", message.best_epoch)
+        self.trial.set_user_attr("training_seconds", message.seconds)

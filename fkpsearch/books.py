@@ -1,0 +1,310 @@
+"""What a supervisor writes into the study: the trials it takes, what they report, and how they end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fkpsearch.attempt import End
+from fkpsearch.claim import Budget, claim, is_mine, put_back
+from fkpsearch.engine import Engine
+from fkpsearch.errors import FkpError, SettingsError
+from fkpsearch.events import Event, Standing, TrialFinished, TrialLost
+from fkpsearch.lease import Lease
+from fkpsearch.ledger import COPY, Ledger, best_key, counts_as_best, training_seed
+from fkpsearch.run_folder import forget_but_checkpoint
+from fkpsearch.settings import Settings, settings_of, write_settings
+from fkpsearch.twins import Twins
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
+
+REASON_LIMIT = 2000
+"""Optuna's databases take attribute values of up to 2,046 characters."""
+
+DEATHS = "deaths"
+"""User attribute of a trial: how many of its children died"""
+
+RETRIES = 2
+"""A trial whose child died goes on in another so many times"""
+
+SECONDS, GPU_SECONDS = "worker_seconds", "gpu_seconds"
+"""User attributes of a trial: the time its children had, and that times their share of a GPU"""
+
+
+class Lost(FkpError):
+    """Another supervisor has the trial meanwhile: this one was taken for dead, say because its machine slept."""
+
+
+@dataclass
+class Job:
+    """A claimed trial on its way to an end, through one child or several."""
+
+    trial: Trial
+    settings: Settings | None
+    """None where its values make no settings"""
+    began: float = field(default_factory=time.monotonic)
+    since: float | None = None
+    """When its child of now got it"""
+
+    @property
+    def asks(self) -> bool:
+        """Whether a hypermodel will ask for values first."""
+        return self.settings is not None and self.settings.model.kind == "hypermodel"
+
+    @property
+    def epochs(self) -> int:
+        """How long its training may last."""
+        return self.settings.training.epochs if self.settings else 0
+
+
+class Books:
+    """One supervisor's hand in the study. It is the desk of its attempts (attempt.py)."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        engine: Engine,
+        lease: Lease,
+        budget: Budget,
+        *,
+        keep: int,
+        room: int,
+        watch: Callable[[Event], None],
+    ) -> None:
+        """``keep`` model files are wanted; ``room`` trials may be held for their twins."""
+        self.ledger, self.engine, self.lease, self.budget = ledger, engine, lease, budget
+        self.keep, self.room = max(keep, len(ledger.space.presets)), room
+        self.watch = watch
+        self.limits = ledger.strategy.limits
+        self.jobs: dict[int, Job] = {}
+        """Claimed trials by their storage's ids, those that are held included"""
+        self.held: list[Job] = []
+        """Trials that wait for the end of one with the same settings"""
+        self.open = 1
+        """Trials that nobody runs, at the last look"""
+        self._twins = Twins(ledger.strategy.replicates)
+        self._files = self._model_files()
+        self._standing: Standing | None = None
+
+    # ---- taking
+
+    def look(self) -> int:
+        """Count what is open; returns how many trials are not finished."""
+        return self.budget.unfinished(self._survey())
+
+    def _survey(self) -> list[FrozenTrial]:
+        """All trials; counts them for whoever watches."""
+        trials = self.ledger.trials
+        self.open = self.budget.unclaimed(trials)
+        finished = Counter(trial.state.name for trial in trials if trial.state.is_finished())
+        best = min((best_key(trial) for trial in trials if counts_as_best(trial)), default=None)
+        standing = Standing(tuple(finished.items()), best)
+        if standing != self._standing:
+            self._standing = standing
+            self.watch(standing)
+        return trials
+
+    def take(self) -> Job | None:
+        """The next trial to train. None where the budget has none left, or where too many wait for their twins."""
+        while len(self.held) <= self.room:
+            self.engine.propose(self.budget.trials)
+            trials = self._survey()
+            trial_id = claim(self.ledger, self.budget, trials)
+            if trial_id is None:
+                return None
+            self.open -= 1
+            try:
+                job = self._settle(self.engine.trial(trial_id), trials)
+            except BaseException:
+                put_back(self.ledger, trial_id)
+                self.jobs.pop(trial_id, None)
+                raise
+            if job:
+                return job
+        return None
+
+    def _settle(self, trial: Trial, trials: list[FrozenTrial]) -> Job | None:
+        """The trial with its settings, also on disk; None where it ends without a training, or waits for its twin."""
+        tree = self.engine.granted(trial, self.ledger.space.sample(trial))
+        tree.setdefault("seed", training_seed(self.ledger.facts.seed, trial.number))
+        try:
+            settings = settings_of(tree, f"trial {trial.number}")
+        except SettingsError as why:
+            # Each value is within its range, together they make no model: the sampler learns the region.
+            end = End("PRUNED", reason=str(why.problems[0]), constraint="settings")
+            self.tell(Job(trial, None), end)
+            return None
+        job = self.jobs[trial._trial_id] = Job(trial, settings)
+        twin = self._twin(trial, trials) if not job.asks else None
+        if twin is None:
+            return self._on_disk(job)
+        if twin.state.is_finished():
+            self.tell(job, self._copied(trial, twin))
+        else:
+            self.held.append(job)
+        return None
+
+    def _on_disk(self, job: Job) -> Job:
+        folder = self.ledger.trial_folder(job.trial.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        forget_but_checkpoint(folder)
+        assert job.settings
+        write_settings(job.settings, folder / "settings.yaml")
+        return job
+
+    def release_held(self) -> list[Job]:
+        """Look at the trials that are held: those to be trained after all, as their twins came to no value."""
+        trials = self.ledger.trials if self.held else []
+        to_train, still = [], []
+        for job in self.held:
+            twin = self._twin(job.trial, trials)
+            if twin is None:
+                to_train.append(self._on_disk(job))
+            elif twin.state.is_finished():
+                self.tell(job, self._copied(job.trial, twin))
+            else:
+                still.append(job)
+        self.held = still
+        return to_train
+
+    def _twin(self, trial: Trial, trials: list[FrozenTrial]) -> FrozenTrial | None:
+        if not self.engine.copies:
+            return None
+        frozen = self.ledger.study._storage.get_trial(trial._trial_id)
+        return self._twins.find(frozen, trials)
+
+    def _copied(self, trial: Trial, twin: FrozenTrial) -> End:
+        """The end of a trial with another's settings: its reports, its value, its constraints."""
+        for step, value in sorted(twin.intermediate_values.items()):
+            self.report(trial, step, value)
+        for name, value in twin.constraints.items():
+            trial.set_constraint(name, value)
+        if "best_epoch" in twin.user_attrs:
+            trial.set_user_attr("best_epoch", twin.user_attrs["best_epoch"])
+        reason = f"the settings of trial {twin.number}: its value is copied"
+        if twin.state.name == "COMPLETE":
+            return End("COMPLETE", twin.value, reason, copied=twin.number)
+        return End("PRUNED", reason=reason, copied=twin.number)
+
+    # ---- the desk
+
+    def report(self, trial: Trial, epoch: int, value: float) -> None:
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        try:  # over what an earlier child may have reported
+            self.ledger.study._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+        except UpdateFinishedTrialError:
+            raise Lost(f"trial {trial.number}") from None
+
+    def prunes(self, trial: Trial, epoch: int) -> bool:
+        return self.engine.prunes(trial, epoch)
+
+    def twin_end(self, trial: Trial) -> End | None:
+        twin = self._twin(trial, self.ledger.trials)
+        return self._copied(trial, twin) if twin is not None and twin.state.is_finished() else None
+
+    def deserves_a_file(self, value: float) -> bool:
+        best = self.ledger.best(self.keep)
+        return len(best) < self.keep or value < (best[-1].value or math.inf)
+
+    def refused_alone(self) -> bool:
+        return bool(self.ledger.space.presets)
+
+    # ---- ends
+
+    def died(self, job: Job, why: str) -> End | None:
+        """A child died on the trial: None where another is to go on with it, else its end."""
+        deaths = int(job.trial.user_attrs.get(DEATHS, 0)) + 1
+        job.trial.set_user_attr(DEATHS, deaths)
+        if deaths <= RETRIES:
+            return None
+        return End("FAIL", reason=f"{why}; {deaths} processes died on this trial")
+
+    def pause(self, job: Job, share: float) -> None:
+        """Book the time the job's child has had; ``share`` is that of a GPU."""
+        if job.since is None:
+            return
+        now = time.monotonic()
+        for name, part in ((SECONDS, 1.0), (GPU_SECONDS, share)):
+            if part:
+                job.trial.set_user_attr(name, job.trial.user_attrs.get(name, 0.0) + part * (now - job.since))
+        job.since = now
+
+    def tell(self, job: Job, end: End) -> None:
+        """Tell Optuna, drop the model files no longer wanted, tell the watcher; a trial that is lost stays so."""
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        trial = job.trial
+        reason = " ".join(end.reason.split())[:REASON_LIMIT]  # some of Keras' messages have many lines
+        self.jobs.pop(trial._trial_id, None)
+        try:
+            if not is_mine(self.ledger, trial._trial_id, self.lease.id):
+                raise Lost
+            for name, value in self._marks(end, reason).items():
+                trial.set_user_attr(name, value)
+            if end.constraint:
+                trial.set_constraint(end.constraint, 1.0)
+            value = end.value if end.state == "COMPLETE" else None
+            told = self.ledger.study.tell(trial, value, state=TrialState[end.state])
+        except (Lost, ValueError, UpdateFinishedTrialError):
+            self.watch(TrialLost(trial.number))
+            return
+        if end.state == "COMPLETE" and end.copied is None:
+            self._files.add(trial.number)
+            self.drop_models()
+        epochs = sum(1 for value in told.intermediate_values.values() if not math.isnan(value))
+        self.watch(
+            TrialFinished(
+                trial.number,
+                end.state,
+                end.value if end.value is not None else told.value,
+                reason,
+                epochs,
+                job.epochs,
+                time.monotonic() - job.began,
+                told.user_attrs.get("training_seconds"),
+                end.copied,
+            )
+        )
+
+    @staticmethod
+    def _marks(end: End, reason: str) -> dict[str, Any]:
+        marks: dict[str, Any] = {"reason": reason} if reason else {}
+        return marks if end.copied is None else {**marks, COPY: end.copied}
+
+    def give_back(self, job: Job) -> None:
+        """Let a trial wait for whoever comes next."""
+        self.jobs.pop(job.trial._trial_id, None)
+        put_back(self.ledger, job.trial._trial_id)
+
+    def lost(self) -> list[Job]:
+        """Jobs that others have taken meanwhile, no longer this supervisor's."""
+        gone = [job for trial_id, job in self.jobs.items() if not is_mine(self.ledger, trial_id, self.lease.id)]
+        for job in gone:
+            self.forget(job)
+        return gone
+
+    def forget(self, job: Job) -> None:
+        """A trial that is no longer ours."""
+        self.jobs.pop(job.trial._trial_id, None)
+        self.held = [one for one in self.held if one is not job]
+        self.watch(TrialLost(job.trial.number))
+
+    # ---- files
+
+    def drop_models(self) -> None:
+        """Remove the model files that are not among the best."""
+        wanted = {best.number for best in self.ledger.best(self.keep)}
+        for number in self._files - wanted:
+            (self.ledger.trial_folder(number) / "model.keras").unlink(missing_ok=True)
+        self._files &= wanted
+
+    def _model_files(self) -> set[int]:
+        found = (path.parent.name for path in self.ledger.folder.glob("trials/*/model.keras"))
+        return {int(name) for name in found if name.isdigit() and self.ledger.trial_folder(int(name)).name == name}

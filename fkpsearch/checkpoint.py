@@ -1,0 +1,107 @@
+"""``checkpoint.npz``: the state of a training after an epoch, from which a process after it goes on.
+
+It is read only by a training of the same settings on the same data with the same versions, and not at all where it is
+damaged. Written beside its place, then renamed, it is whole even if the process is killed meanwhile; a machine that
+loses its power may leave a damaged one, as nothing waits for the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkpsearch import __version__
+from fkpsearch.plain import writing
+from fkpsearch.run_folder import CHECKPOINT
+from fkpsearch.settings import Settings
+from fkpsearch.train import Best, Epoch, State
+
+FORMAT = 1
+
+SHARE = 0.02
+"""Of the time since the last checkpoint that the next may take"""
+
+FREE = 0.05
+"""Seconds that a checkpoint may always take: short trainings have one after every epoch."""
+
+
+def identity_of(settings: Settings, fingerprint: str) -> str:
+    """What a checkpoint must agree in with the training that goes on from it; ``fingerprint`` is the data's."""
+    import keras
+
+    versions = [FORMAT, __version__, keras.__version__, keras.backend.backend()]
+    return json.dumps([settings.model_dump(mode="json"), fingerprint, *versions], sort_keys=True)
+
+
+class Checkpoint:
+    """The checkpoint in a trial's folder.
+
+    One is written after every epoch, unless the last took more than 0.05 s *and* more than 2% of the time that has
+    passed since it: so a large model on a fast GPU goes on from some epochs back.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.path, self.identity = folder / CHECKPOINT, identity
+        self.history: tuple[Epoch, ...] = ()
+        """Of the state that was read"""
+        self._took, self._written = 0.0, 0.0
+
+    def read(self) -> State | None:
+        """The state; None where there is none, or none that fits, or a damaged one."""
+        try:
+            with np.load(self.path) as kept:
+                state = _state(kept) if str(kept["identity"]) == self.identity else None
+        except Exception:  # nobody can list what damaged bytes make zipfile and numpy raise
+            return None
+        self.history = state.history if state else ()
+        return state
+
+    def write(self, state: Callable[[], State]) -> None:
+        """Write what ``state`` gives, where it is time to."""
+        begun = time.perf_counter()
+        if self._took > max(FREE, SHARE * (begun - self._written)):
+            return
+        with writing(self.path, "wb") as file:
+            np.savez(file, identity=self.identity, **_arrays(state()))
+        self._written = time.perf_counter()
+        self._took = self._written - begun
+
+    def remove(self) -> None:
+        """Remove it, where it is there."""
+        self.path.unlink(missing_ok=True)
+
+
+def _arrays(state: State) -> dict[str, Any]:
+    """A state as what ``numpy.savez`` takes."""
+    groups = {"variables": state.variables, "weights": state.best.weights}
+    groups |= {f"optimizer{place}": values for place, values in enumerate(state.optimizers)}
+    return {
+        "history": np.array([astuple(row) for row in state.history]),
+        "predictions": state.best.predictions,
+        "seconds": state.seconds,
+        "groups": np.array([f"{name} {len(values)}" for name, values in groups.items()]),
+        **{f"{name}.{place}": value for name, values in groups.items() for place, value in enumerate(values)},
+    }
+
+
+def _state(kept: Any) -> State:
+    """The inverse of :func:`_arrays`. Raises ValueError where numpy does not know a type, such as bfloat16."""
+    groups: dict[str, list[NDArray[Any]]] = {}
+    for name, count in (str(group).split() for group in kept["groups"]):
+        groups[name] = [kept[f"{name}.{place}"] for place in range(int(count))]
+    if any(value.dtype.kind == "V" for values in groups.values() for value in values):
+        raise ValueError("numbers of a type that numpy cannot keep")
+    return State(
+        history=tuple(Epoch(int(row[0]), *map(float, row[1:])) for row in kept["history"]),
+        variables=groups.pop("variables"),
+        best=Best(groups.pop("weights"), kept["predictions"]),
+        optimizers=list(groups.values()),
+        seconds=float(kept["seconds"]),
+    )

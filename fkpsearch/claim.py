@@ -1,0 +1,137 @@
+"""Which trial a supervisor may run next: claimed so that no other has it, and given back so that none is lost.
+
+A study's budget is kept by the trials' numbers: of N trials those numbered 0 to N - 1 are run and no other, each to
+exactly one end. So any number of supervisors share a budget exactly, whenever any of them dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fkpsearch.lease import Lease, records
+from fkpsearch.ledger import OWNER, Ledger
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, TrialState
+
+ORPHANED = "orphaned"
+"""User attribute: how often its supervisor died on it in a row without an epoch in between, and the epoch it was at"""
+
+ORPHANINGS = 3
+"""A trial that takes so many supervisors with it in a row, without a new epoch, has failed"""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The trials that are to be run, by their numbers."""
+
+    trials: int
+    retries_from: int | None = None
+    """Numbers from here on are settings files tried again, which nothing but an end makes more of"""
+
+    def covers(self, number: int) -> bool:
+        """Whether a trial is to be run."""
+        return number < self.trials or (self.retries_from is not None and number >= self.retries_from)
+
+    def unfinished(self, trials: Collection[FrozenTrial]) -> int:
+        """How many are still to be brought to an end, those not made yet included."""
+        there = sum(self.covers(trial.number) and not trial.state.is_finished() for trial in trials)
+        return there + (max(0, self.trials - len(trials)) if self.retries_from is None else 0)
+
+    def unclaimed(self, trials: Collection[FrozenTrial]) -> int:
+        """How many of those nobody runs."""
+        running = sum(self.covers(trial.number) and trial.state.name == "RUNNING" for trial in trials)
+        return self.unfinished(trials) - running
+
+
+def claim(ledger: Ledger, budget: Budget, trials: Sequence[FrozenTrial]) -> int | None:
+    """The id of a trial that is RUNNING and this supervisor's from now on: the first that waits, else a new one.
+
+    The storage marks it with its owner in the same moment, so a supervisor that dies right here leaves a known orphan.
+    None where the budget has no trial left that nobody runs. ``trials`` are all trials as they are now.
+    """
+    from optuna.trial import TrialState
+
+    storage, study = ledger.study._storage, ledger.study._study_id
+    for trial in trials:
+        waits = trial.state == TrialState.WAITING and budget.covers(trial.number)
+        if waits and _set_state(ledger, trial._trial_id, TrialState.RUNNING):  # else another was faster
+            return trial._trial_id
+    if budget.retries_from is not None or len(trials) >= budget.trials:
+        return None
+    trial_id = int(storage.create_new_trial(study))
+    if not budget.covers(storage.get_trial_number_from_id(trial_id)):
+        put_back(ledger, trial_id)  # another made the last one of the budget at the same moment
+        return None
+    return trial_id
+
+
+def is_mine(ledger: Ledger, trial_id: int, owner: str) -> bool:
+    """Whether the trial is still running and this supervisor's, by a look into the storage."""
+    trial = ledger.study._storage.get_trial(trial_id)
+    return trial.state.name == "RUNNING" and trial.user_attrs.get(OWNER) == owner
+
+
+def put_back(ledger: Ledger, trial_id: int) -> None:
+    """A trial that did not finish waits for the next free child, with its settings and its number, nobody's.
+
+    Its seed comes from its number, so it will report the same values again.
+    """
+    from optuna.trial import TrialState
+
+    _set_state(ledger, trial_id, TrialState.WAITING)
+
+
+def reclaim(ledger: Ledger, lease: Lease, mine: Collection[int]) -> int:
+    """Give the trials of dead supervisors back, and RUNNING ones of this one that it does not know of.
+
+    ``mine`` are the ids of the trials this supervisor runs. Returns how many RUNNING trials others still hold. A
+    trial whose supervisors have died three times in a row without a new epoch ends as FAIL.
+    """
+    running = [trial for trial in ledger.trials if trial.state.name == "RUNNING" and trial._trial_id not in mine]
+    known = records(ledger.study) if running else {}
+    held = 0
+    for trial in running:
+        owner = trial.user_attrs.get(OWNER) or ""
+        if owner == lease.id or lease.is_dead(owner, known):
+            _retire_or_put_back(ledger, trial)
+        else:
+            held += 1
+    return held
+
+
+def _retire_or_put_back(ledger: Ledger, trial: FrozenTrial) -> None:
+    from optuna.trial import TrialState
+
+    epoch = trial.last_step or 0
+    times, at = trial.user_attrs.get(ORPHANED, (0, -1))
+    times = times + 1 if at == epoch else 1
+    if times < ORPHANINGS:
+        _set(ledger, trial._trial_id, ORPHANED, [times, epoch])
+        put_back(ledger, trial._trial_id)
+        return
+    _set(ledger, trial._trial_id, "reason", f"{times} supervisors died one after another while it was at epoch {epoch}")
+    _set_state(ledger, trial._trial_id, TrialState.FAIL)
+
+
+def _set(ledger: Ledger, trial_id: int, name: str, value: Any) -> bool:
+    """Set a trial's user attribute; False where the trial is finished meanwhile."""
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    try:
+        ledger.study._storage.set_trial_user_attr(trial_id, name, value)
+    except UpdateFinishedTrialError:
+        return False
+    return True
+
+
+def _set_state(ledger: Ledger, trial_id: int, state: TrialState) -> bool:
+    """Set a trial's state; False where it is finished, or claimed, meanwhile."""
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    try:
+        return ledger.study._storage.set_trial_state_values(trial_id, state)
+    except UpdateFinishedTrialError:
+        return False

@@ -1,0 +1,66 @@
+"""A training process takes its place: as many threads and as much of its GPU as its environment says.
+
+Most of a place works by itself, as environment variables that libraries read when they are imported (places.py). Here
+is what has to be said to them by name, before the first computation: afterwards none of them would listen.
+"""
+
+from __future__ import annotations
+
+import os
+
+from fkpsearch.places import GPU_MEMORY, THREADS
+
+
+def take_place() -> None:
+    """Hold OpenCV and the Keras backend to FKPSEARCH_THREADS and FKPSEARCH_GPU_MEMORY, where those are set.
+
+    To be called before anything is computed. It imports Keras.
+    """
+    threads, memory = wanted(THREADS), wanted(GPU_MEMORY)
+    if threads:
+        import cv2
+
+        cv2.setNumThreads(threads)
+    if not (threads or memory):
+        return
+    import keras
+
+    match keras.backend.backend():
+        case "tensorflow":
+            hold_tensorflow(threads, memory)
+        case "torch":
+            hold_torch(threads, memory)
+        case _:  # JAX has heard all of it from the environment
+            pass
+
+
+def wanted(name: str) -> int:
+    """A count in the environment, 0 where there is none."""
+    text = os.environ.get(name, "")
+    return int(text) if text.isdigit() else 0
+
+
+def hold_tensorflow(threads: int, memory: int) -> None:
+    """Threads within and between operations; ``memory`` in MiB of each GPU that is visible."""
+    import tensorflow
+
+    if threads:
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
+    if memory:
+        limit = tensorflow.config.LogicalDeviceConfiguration(memory_limit=memory)
+        for gpu in tensorflow.config.list_physical_devices("GPU"):
+            tensorflow.config.set_logical_device_configuration(gpu, [limit])
+
+
+def hold_torch(threads: int, memory: int) -> None:
+    """As :func:`hold_tensorflow`."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+        torch.set_num_interop_threads(threads)
+    if memory:
+        for number in range(torch.cuda.device_count()):
+            total = torch.cuda.get_device_properties(number).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, memory * 2**20 / total), number)

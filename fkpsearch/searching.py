@@ -1,0 +1,310 @@
+"""Typer commands about studies: run, worker, status, export, migrate, replay."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from fkpsearch.errors import InputError, Problem
+from fkpsearch.options import (
+    STUDIES,
+    DataFolder,
+    PerGpu,
+    Storage,
+    StudiesFolder,
+    StudyArgument,
+    Timeout,
+    Workers,
+    open_data,
+    seconds_of,
+    study_argument,
+    this_command,
+)
+from fkpsearch.screen import console, hushed, on_a_terminal, progress, spinner, watching
+
+if TYPE_CHECKING:
+    from fkpsearch.crew import Crew
+    from fkpsearch.data import Data
+    from fkpsearch.events import Event
+    from fkpsearch.ledger import Ledger
+
+MACHINES, BUDGETS = "Machines", "Budgets"
+
+
+def run(
+    spaces: Annotated[
+        list[str],
+        typer.Argument(
+            help="A space, or several settings files for a trial each, or a keras-tuner HyperModel: my_module:Name.",
+            metavar="SPACE...",
+        ),
+    ],
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            help="How many finished trials the study shall have, earlier runs included.", rich_help_panel=BUDGETS
+        ),
+    ] = None,
+    data: DataFolder = "data",
+    name: Annotated[str | None, typer.Option(help="The study's name; the space's file name by default.")] = None,
+    studies: StudiesFolder = STUDIES,
+    seed: Annotated[int | None, typer.Option(help="Of sampler and trainings; 0 for a new study.", min=0)] = None,
+    timeout: Timeout = None,
+    gpu_hours: Annotated[
+        float | None, typer.Option("--gpu-hours", help="Stop when the study has had so many.", rich_help_panel=BUDGETS)
+    ] = None,
+    keep: Annotated[int, typer.Option(help="Model files kept, of the best trials.", min=1)] = 5,
+    engine: Annotated[str, typer.Option(help="Who chooses the trials: optuna or keras-tuner.")] = "optuna",
+    tuner: Annotated[str | None, typer.Option(help="keras-tuner's hyperband, bayesian or random.")] = None,
+    workers: Workers = "auto",
+    per_gpu: PerGpu = 1,
+    storage: Storage = None,
+) -> None:
+    """Search a space: train trials until the study has as many as asked. Run it again to go on.
+
+    Several settings files make one study, one trial a file, for a table of them.
+    """
+    from fkpsearch.engine import engine_named
+    from fkpsearch.ledger import named_folder
+    from fkpsearch.opening import open_spaces, trials_of
+    from fkpsearch.study import search
+
+    seconds = seconds_of(timeout)
+    chosen = engine_named(engine, tuner)
+    own_name, loaded = open_spaces(spaces, chosen)
+    trials = trials_of(loaded, trials)
+    folder = named_folder(name or own_name, studies)
+    check_url(storage)
+    faces = open_data(data)
+    crew = crew_of(faces, "1" if tuner and workers == "auto" else workers, per_gpu, trials)
+    if tuner:
+        alone(crew, storage)
+        with hushed():
+            import keras_tuner  # noqa: F401 (it brings Keras, whose greetings would garble the table)
+    hours = hours_of(gpu_hours, crew)
+
+    def go(watch: Callable[[Event], None]) -> Ledger:
+        return search(
+            loaded, faces, folder, trials=trials, seed=seed, timeout=seconds, gpu_hours=hours, engine=chosen,
+            url=storage, keep=keep, crew=crew, command=this_command(), watch=watch,
+        )  # fmt: skip
+
+    say_result(watched(go, folder.name, trials, seconds), trials)
+
+
+def worker(
+    study: Annotated[str, typer.Option(help="The study's name.", metavar="NAME")],
+    storage: Annotated[
+        str,
+        typer.Option(
+            help="Where the study is: postgresql://, mysql://, journal:/// or grpc://.",
+            envvar="FKPSEARCH_STORAGE",
+            metavar="URL",
+        ),
+    ],
+    data: DataFolder = "data",
+    studies: StudiesFolder = STUDIES,
+    timeout: Timeout = None,
+    workers: Workers = "auto",
+    per_gpu: PerGpu = 1,
+) -> None:
+    """Join a study that `run` has begun, from any host, until it has all its trials."""
+    from fkpsearch.ledger import named_folder
+    from fkpsearch.storage import one_host_only
+    from fkpsearch.study import target_of, work
+
+    check_url(storage)
+    if one_host_only(storage):
+        advice = "use postgresql://, mysql://, journal:/// or grpc://; on this host `fkpsearch run` joins as well"
+        raise InputError(Problem("--storage", "SQLite serves one host", advice=advice))
+    seconds = seconds_of(timeout)
+    folder = named_folder(study, studies)
+    faces = open_data(data)
+    crew = crew_of(faces, workers, per_gpu, 10**6)
+
+    def go(watch: Callable[[Event], None]) -> Ledger:
+        return work(folder, faces, storage, timeout=seconds, crew=crew, command=this_command(), watch=watch)
+
+    ledger = watched(go, folder.name, 0, seconds)
+    say_result(ledger, target_of(ledger))
+
+
+def status(
+    study: StudyArgument,
+    studies: StudiesFolder = STUDIES,
+    storage: Storage = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Where a study stands."""
+    import json
+
+    from fkpsearch.lease import at_work
+    from fkpsearch.ledger import find
+    from fkpsearch.status import status_of
+    from fkpsearch.tables import status_view
+
+    ledger = find(study, studies, storage)
+    found = status_of(ledger, at_work(ledger.study))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        console().print(status_view(found))
+
+
+def export(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or the folder of a run of `train`.")],
+    to: Annotated[Path, typer.Option(help="Where model, metrics and submission go.", metavar="DIR")],
+    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
+    trial: Annotated[int | None, typer.Option(help="This trial in place of the best.")] = None,
+    studies: StudiesFolder = STUDIES,
+    storage: Storage = None,
+) -> None:
+    """The best trial as model and submission."""
+    from fkpsearch.export import export as export_run
+    from fkpsearch.export import find_run
+    from fkpsearch.run_folder import read_validation
+    from fkpsearch.tables import score_table
+
+    run_folder = find_run(study, studies, trial, storage)
+    faces = open_data(data or str(read_validation(run_folder).data))
+    with spinner("exporting") as say:
+        made = export_run(run_folder, faces, to, command=this_command(), on_progress=say)
+    console().print(score_table({"validation": made.validation, "hold-out": made.holdout}))
+    typer.echo(f"{made.folder}: model.keras, settings.yaml, metrics.json, README.md, faces.png")
+    if made.submission:
+        typer.echo(f"to upload: {made.submission}")
+    else:
+        typer.echo("no submission: the data has no test pictures or no IdLookupTable.csv")
+
+
+def migrate(
+    study: StudyArgument,
+    new_space: Annotated[str, typer.Argument(help="The changed space.", metavar="NEW_SPACE")],
+    name: Annotated[str | None, typer.Option(help="The new study's name; the space's file name by default.")] = None,
+    studies: StudiesFolder = STUDIES,
+    storage: Storage = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Carry a study's finished trials into a new study of a changed space; says first which, and which not and why.
+
+    The new study is kept in its folder, wherever the old one is.
+    """
+    from fkpsearch.ledger import find, named_folder
+    from fkpsearch.migrate import carry, plan_migration
+    from fkpsearch.opening import open_space
+    from fkpsearch.tables import migration_view
+
+    own_name, space = open_space(new_space)
+    folder = named_folder(name or own_name, studies)
+    plan = plan_migration(find(study, studies, storage), space, folder)
+    console().print(migration_view(plan))
+    if plan.kept and not yes:
+        if not (sys.stdin.isatty() and on_a_terminal()):
+            raise InputError(Problem("--yes", "is missing, and nobody is there to ask", advice="nothing was written"))
+        typer.confirm(f"make {folder}?", abort=True)
+    with progress("carrying") as tick:
+        carry(plan, tick)
+    named = f" --name {folder.name}" if folder.name != own_name else ""
+    typer.echo(f"{len(plan.kept)} trials carried into {folder}")
+    typer.echo(f"next: fkpsearch run {shlex.quote(new_space)}{named} --trials N, these {len(plan.kept)} included")
+
+
+def replay(
+    study: StudyArgument,
+    trial: Annotated[int, typer.Option(help="Its number.")],
+    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
+    to: Annotated[Path | None, typer.Option(help="Keep what the training leaves here.", metavar="DIR")] = None,
+    studies: StudiesFolder = STUDIES,
+    storage: Storage = None,
+) -> None:
+    """Train a trial once more; exit status 0 if it comes back bit for bit, else 1 with what is different."""
+    import tempfile
+
+    from fkpsearch.ledger import find
+    from fkpsearch.replay import find_original, in_words, outside
+    from fkpsearch.replay import replay as train_again
+
+    ledger = find(study, studies, storage)
+    original = find_original(ledger, trial)
+    faces = open_data(data or ledger.facts.data)
+    with tempfile.TemporaryDirectory() as temporary, progress(f"training trial {trial}") as tick:
+        folder = outside(ledger, to) if to else Path(temporary)
+        made = train_again(original, faces, folder, this_command(), tick)
+    typer.echo("\n".join(in_words(made)))
+    if made.differing:
+        raise typer.Exit(1)
+
+
+def watched(go: Callable[[Callable[[Event], None]], Ledger], name: str, trials: int, seconds: float) -> Ledger:
+    """What a search came to, shown while it runs; exit status 130 where it was broken off."""
+    from fkpsearch.study import Interrupted
+
+    try:
+        with watching(name, trials, seconds) as watch:
+            return go(watch)
+    except Interrupted:
+        typer.echo(f"stopped; running trials were put back, nothing is lost: `{this_command()}` goes on")
+        raise typer.Exit(130) from None
+
+
+def crew_of(data: Data, workers: str, per_gpu: int, trials: int) -> Crew:
+    """This machine's places. Raises InputError."""
+    from fkpsearch.crew import Local
+    from fkpsearch.places import places
+
+    number: int | Literal["auto"] = "auto"
+    if workers != "auto":
+        if not workers.isdigit():
+            raise InputError(Problem("--workers", "must be a number, or auto", workers))
+        number = int(workers)
+    return Local(data.folder, places(number, per_gpu=per_gpu, trials=trials))
+
+
+def check_url(storage: str | None) -> None:
+    """Raises StudyError for a storage that cannot be, before anything takes time."""
+    if storage is not None:
+        from fkpsearch.storage import check_url as check
+
+        check(storage)
+
+
+def alone(crew: Crew, storage: str | None) -> None:
+    """Raises InputError where keras-tuner would have to choose for several at once."""
+    if len(crew.places) > 1:
+        raise InputError(Problem("--workers", "must be 1 with keras-tuner, whose oracles choose one by one"))
+    if storage is not None:
+        raise InputError(Problem("--storage", "goes with --engine optuna only", advice="leave it out"))
+
+
+def hours_of(gpu_hours: float | None, crew: Crew) -> float:
+    """The budget of GPU hours. Raises InputError where there is no GPU to have them on."""
+    if gpu_hours is None:
+        return float("inf")
+    if gpu_hours <= 0:
+        raise InputError(Problem("--gpu-hours", "must be above 0", gpu_hours))
+    if not any(place.share for place in crew.places):
+        raise InputError(Problem("--gpu-hours", "needs a GPU and this machine shows none", advice="use --timeout"))
+    return gpu_hours
+
+
+def say_result(ledger: Ledger, trials: int) -> None:
+    """What a search came to and what to do next; the table of all trials where each is a settings file."""
+    presets = ledger.space.presets
+    if presets:
+        from fkpsearch.status import status_of
+        from fkpsearch.tables import status_view
+
+        console().print(status_view(status_of(ledger, [])))
+    done = len(ledger.best(trials) if presets else ledger.finished())
+    typer.echo(f"{done} of {trials} trials finished" + ("" if done >= trials else f": `{this_command()}` goes on"))
+    for best in ledger.best():
+        value = best.value or float("nan")
+        typer.echo(
+            f"best: trial {best.number}, validation RMSE {value:.3f} px (mean keypoint {ledger.facts.mean_rmse:.3f})"
+        )
+        typer.echo(f"next: fkpsearch export {study_argument(ledger.folder)} --to out")

@@ -1,0 +1,297 @@
+"""The loop over trials: a child at work in every place, others warming up, one thread that hears them all.
+
+Every turn takes in what the children have said, sees to those that died or fell silent, and gives each ready child a
+trial. The trial is chosen only when a child is ready for it, so the sampler knows all that is known by then.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fkpsearch import messages as said
+from fkpsearch.attempt import Attempt, End
+from fkpsearch.books import GPU_SECONDS, Books, Job, Lost
+from fkpsearch.child import Child, ChildDied, refusal
+from fkpsearch.claim import reclaim
+from fkpsearch.crew import Crew
+from fkpsearch.errors import Problem, StudyError
+from fkpsearch.events import TrialRetried, TrialStarted
+from fkpsearch.places import Place
+
+POLL = 0.2
+"""Seconds between two looks at the clock and at Ctrl-C while nobody speaks"""
+
+LOOK = 1.0
+"""Seconds between two looks at other supervisors' trials, at a child's memory and at the time spent"""
+
+STARTS = 3
+"""Children in a row that die before they are ready: one may be killed by chance, three are a broken set-up"""
+
+LAST_WORDS = 30.0
+"""Seconds a search that ends waits for children that are writing their files"""
+
+
+@dataclass
+class Slot:
+    """One place and who works there."""
+
+    place: Place
+    job: Job | None = None
+    child: Child | None = None
+    """Works on the job; None while the job waits for another, as its last one died"""
+    attempt: Attempt | None = None
+    """Their conversation"""
+    heard: float = 0.0
+    """When the child spoke last"""
+
+
+@dataclass
+class Warm:
+    """A child that starts, or is ready for a job."""
+
+    place: Place
+    child: Child
+    ready: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+
+class Supervisor:
+    """The slots of one machine, or of a cluster, at work on one study."""
+
+    def __init__(
+        self, books: Books, crew: Crew, must_stop: Callable[[], bool], *, gpu_seconds: float = math.inf
+    ) -> None:
+        """``must_stop`` is asked at every turn; the study's trials together may take ``gpu_seconds``."""
+        self.books, self.crew, self.gpu_seconds = books, crew, gpu_seconds
+        self._told_to_stop = must_stop
+        self.slots = [Slot(place) for place in crew.places]
+        self.warm: list[Warm] = []
+        self._wake = threading.Event()
+        self._starts = 0
+        self._looked = -math.inf
+        self._to_do = 1
+        self._spent = False
+        self._stop_at: float | None = None
+        self._again: list[Job] = []
+        """Trials that were held and are to be trained after all"""
+
+    def run(self) -> None:
+        """Until the budget is finished, by whomever, or it is time to stop; nothing of this supervisor is left."""
+        try:
+            while self.turn():
+                self._wake.wait(POLL)
+                self._wake.clear()
+        finally:
+            self.leave()
+
+    def turn(self) -> bool:
+        """One turn of the loop; whether there is another."""
+        self.hear_all()
+        now = time.monotonic()
+        if now - self._looked > LOOK:
+            self._looked = now
+            self.look()
+        if self._spent or self._told_to_stop():
+            self._stop_at = self._stop_at or now + LAST_WORDS
+            return now < self._stop_at and any(slot.attempt and slot.attempt.done for slot in self.slots)
+        self.hand_out()
+        self.warm_up()
+        return bool(self.books.jobs) or self._to_do > 0
+
+    # ---- listening
+
+    def hear_all(self) -> None:
+        """Take in what the children have said since the last turn. Raises StudyError, InputError."""
+        for one in list(self.warm):
+            self.hear_warm(one)
+        for slot in self.slots:
+            if slot.child is None:
+                continue
+            try:
+                self.hear(slot)
+            except ChildDied as death:
+                self.bury(slot, death)
+            except Lost:
+                self.abandon(slot)
+
+    def hear(self, slot: Slot) -> None:
+        """The messages of a child at work. Raises ChildDied."""
+        while slot.child and slot.attempt and (message := slot.child.receive(0)):
+            slot.heard = time.monotonic()
+            if end := slot.attempt.hear(message):
+                self.finish(slot, end)
+
+    def hear_warm(self, one: Warm) -> None:
+        """Whether a child that starts is ready, or how that failed."""
+        try:
+            match one.child.receive(0):
+                case None:
+                    if time.monotonic() - one.began < self.books.limits.silence or one.ready:
+                        return
+                    raise ChildDied("the training process did not start")
+                case said.Ready(fingerprint=fingerprint) if not one.ready:
+                    if fingerprint != self.books.ledger.facts.fingerprint:
+                        place = self.books.ledger.facts.data
+                        raise StudyError(Problem(place, "changed while the search was running", advice="run it again"))
+                    one.ready, self._starts = True, 0
+                case said.Refused() as message:
+                    raise refusal(message)
+                case said.Failed(why=why):
+                    raise ChildDied(why)
+                case message:
+                    raise ChildDied(f"the training process said {message!r} before it had a job")
+        except ChildDied as death:
+            self.warm.remove(one)
+            one.child.kill()
+            self._starts += not one.ready
+            if self._starts >= STARTS:
+                place = str(self.books.ledger.folder)
+                raise StudyError(Problem(place, f"no training process could be started: {death}")) from None
+
+    # ---- ends
+
+    def finish(self, slot: Slot, end: End) -> None:
+        """The trial in a slot has come to its end."""
+        job, child = slot.job, slot.child
+        assert job
+        assert child
+        if end.state == "COMPLETE":
+            self.crew.collect(child, self.books.ledger.trial_folder(job.trial.number))
+        self.books.pause(job, slot.place.share)
+        slot.child = slot.attempt = slot.job = None
+        if end.state == "FAIL":
+            child.kill()
+        else:
+            child.release()
+        self.books.tell(job, end)
+
+    def bury(self, slot: Slot, death: ChildDied) -> None:
+        """A child died on its trial: another goes on, unless too many have."""
+        assert slot.child
+        assert slot.job
+        slot.child.kill()
+        if death.out_of_memory:
+            self.finish(slot, End("PRUNED", reason=str(death), constraint="memory"))
+            return
+        self.books.pause(slot.job, slot.place.share)
+        slot.job.since = None
+        if end := self.books.died(slot.job, str(death)):
+            self.finish(slot, end)
+            return
+        slot.child = slot.attempt = None
+        self.books.watch(TrialRetried(slot.job.trial.number, str(death)))
+
+    def abandon(self, slot: Slot) -> None:
+        """The trial in a slot is another supervisor's meanwhile."""
+        if slot.child:
+            slot.child.kill()
+        if slot.job:
+            self.books.forget(slot.job)
+        slot.child = slot.attempt = slot.job = None
+
+    # ---- looking around
+
+    def look(self) -> None:
+        """What is seen to about once a second."""
+        if not self.books.lease.renew():
+            lost = self.books.lost()
+            for slot in self.slots:
+                if slot.job in lost:
+                    self.abandon(slot)
+        if any(slot.job is None for slot in self.slots):
+            reclaim(self.books.ledger, self.books.lease, self.books.jobs)
+            self._to_do = self.books.look()
+        for slot in self.slots:
+            if slot.child and slot.attempt:
+                self.look_after(slot)
+        if math.isfinite(self.gpu_seconds):
+            self._spent = self.spent() >= self.gpu_seconds
+
+    def look_after(self, slot: Slot) -> None:
+        """End a child that takes too much memory, or has said nothing for too long."""
+        assert slot.child
+        limits = self.books.limits
+        if limits.memory and (taken := slot.child.memory()) > limits.memory:
+            slot.child.kill()
+            rule = f"took {taken / 2**20:,.0f} MiB of memory, study.limits.memory is {limits.memory / 2**20:,.0f} MiB"
+            self.finish(slot, End("PRUNED", reason=rule, constraint="memory"))
+        elif time.monotonic() - slot.heard > limits.silence:
+            self.bury(slot, ChildDied(f"the training process said nothing for {limits.silence:g} s"))
+
+    def spent(self) -> float:
+        """GPU seconds of all trials so far, those of this moment included."""
+        for slot in self.slots:
+            if slot.job:
+                self.books.pause(slot.job, slot.place.share)
+        return math.fsum(trial.user_attrs.get(GPU_SECONDS, 0.0) for trial in self.books.ledger.trials)
+
+    # ---- handing out
+
+    def hand_out(self) -> None:
+        """Give every ready child a trial: one whose child died, or one that was held, before a new one."""
+        if self.books.held:
+            self._again += self.books.release_held()
+        for slot in self.slots:
+            if slot.child:
+                continue
+            one = next((one for one in self.warm if one.ready and one.place == slot.place), None)
+            if one is None:
+                continue
+            slot.job = slot.job or (self._again.pop(0) if self._again else self.books.take())
+            if slot.job is None:
+                break
+            self.warm.remove(one)
+            self.begin(slot, slot.job, one.child)
+
+    def begin(self, slot: Slot, job: Job, child: Child) -> None:
+        """Give a child its job."""
+        assert job.settings
+        limits = self.books.limits.model_dump(mode="json", exclude_none=True)
+        child.send(
+            "train",
+            folder=str(self.books.ledger.trial_folder(job.trial.number).resolve()),
+            settings=job.settings.model_dump(mode="json"),
+            ask=True,
+            twins=job.asks,
+            limits=limits,
+        )
+        slot.child = child
+        slot.attempt = Attempt(job.trial, job.epochs, child, self.books, asks=job.asks)
+        slot.heard = job.since = time.monotonic()
+        self.books.watch(TrialStarted(job.trial.number, child.pid, slot.place.label))
+
+    def warm_up(self) -> None:
+        """Start as many children as there are trials for: one for each idle slot, a spare for each place."""
+        wanted: list[Place] = []
+        left = self.books.open + len(self._again)
+        for slot in self.slots:
+            if slot.child is None and (slot.job or left > 0):
+                wanted.append(slot.place)
+                left -= slot.job is None
+        for place in dict.fromkeys(slot.place for slot in self.slots):
+            if left > 0:
+                wanted.append(place)
+                left -= 1
+        for one in self.warm:
+            if one.place in wanted:
+                wanted.remove(one.place)
+        for place in wanted:
+            self.warm.append(Warm(place, self.crew.start(place, self._wake.set)))
+
+    def leave(self) -> None:
+        """Put back what is not finished and end every child."""
+        for slot in self.slots:
+            if slot.child:
+                slot.child.kill()
+                assert slot.job
+                self.books.pause(slot.job, slot.place.share)
+        for one in self.warm:
+            one.child.kill()
+        for job in list(self.books.jobs.values()):
+            self.books.give_back(job)
+        self.books.drop_models()
+        self.books.lease.end()

@@ -1,0 +1,44 @@
+"""A training process computes with the threads of its place."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from fkpsearch.child import ENVIRONMENT
+from fkpsearch.places import GPU_MEMORY, on_cores
+
+
+def test_a_worker_computes_with_as_many_threads_as_its_place_says(tiny: Path) -> None:
+    threads = 2 * len(os.sched_getaffinity(0)) + 3  # none that a library would choose
+    place = {**on_cores(threads).environment, GPU_MEMORY: "1000"}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "fkpsearch.worker", "--data", str(tiny)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **ENVIRONMENT, **place},
+    )
+    try:
+        assert child.stdout is not None
+        assert json.loads(child.stdout.readline())["is"] == "ready"
+        # TensorFlow's pool between operations has its own name, the one within them is called as its program
+        names = [path.read_text().strip() for path in Path(f"/proc/{child.pid}/task").glob("*/comm")]
+    finally:
+        child.kill()
+        child.wait()
+    assert names.count("tf_Compute") == threads
+    assert len(names) - names.count("tf_Compute") >= threads
+
+
+def test_opencv_obeys_as_well() -> None:
+    code = (
+        "from fkpsearch.device import take_place; take_place();"
+        "import cv2, tensorflow; config = tensorflow.config.threading;"
+        "print(cv2.getNumThreads(), config.get_intra_op_parallelism_threads())"
+    )
+    environment = {**os.environ, **ENVIRONMENT, **on_cores(1).environment}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "1 1\n"

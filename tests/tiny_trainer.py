@@ -1,0 +1,79 @@
+"""A trainer in place of Keras, for tests of the engine: the same conversation as fkpsearch.worker, in bare Python.
+
+Its learning curve is a function of the settings, its process and its files are real, it keeps a checkpoint an epoch.
+``TINY_FINGERPRINT`` is what it says of the data, ``TINY_EPOCH`` how many seconds an epoch takes.
+"""
+
+import json
+import os
+import sys
+import time
+import zlib
+from pathlib import Path
+
+CHECKPOINT = "checkpoint.json"
+
+
+def say(kind, **content):
+    sys.stdout.write(json.dumps({"is": kind, **content}) + "\n")
+    sys.stdout.flush()
+
+
+def hear():
+    line = sys.stdin.readline()
+    if not line:
+        os._exit(1)
+    return json.loads(line)
+
+
+def rmse_at(settings, epoch):
+    """RMSE in pixels: falls with the epochs to a floor that the settings' text alone decides."""
+    luck = zlib.crc32(json.dumps(settings, sort_keys=True).encode()) / 2**32
+    return 1.5 + 2 * luck + 3 / epoch + (zlib.crc32(f"{luck}{epoch}".encode()) % 100) / 1000
+
+
+def write(path, text):
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def earlier(folder, settings):
+    """The epochs an earlier process has trained, none where its checkpoint is another's."""
+    try:
+        kept = json.loads((folder / CHECKPOINT).read_text())
+    except (OSError, ValueError):
+        return []
+    return kept["rmses"] if kept["settings"] == settings else []
+
+
+def train(job):
+    folder, settings = Path(job["folder"]), job["settings"]
+    rmses = [] if job.get("fresh") else earlier(folder, settings)
+    for epoch in range(max(1, len(rmses)), settings["training"]["epochs"] + 1):
+        again = epoch == len(rmses)
+        if not again:
+            time.sleep(float(os.environ.get("TINY_EPOCH", "0")))
+            rmses.append(rmse_at(settings, epoch))
+            write(folder / CHECKPOINT, json.dumps({"settings": settings, "rmses": rmses}))
+        write(folder / "history.csv", "\n".join(["epoch,rmse", *(f"{n},{r}" for n, r in enumerate(rmses, start=1))]))
+        best = min(rmses)
+        say("epoch", epoch=epoch, rmse=rmses[-1], best=best, images_per_second=1000.0, again=again)
+        if hear()["do"] != "go":
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+            return say("stopped")
+    write(folder / "validation.npz", f"{best}")
+    say("done", rmse=best, best_epoch=rmses.index(best) + 1, seconds=0.1)
+    if hear()["do"] == "keep":
+        write(folder / "model.keras", f"the model of {folder.name}: {best}")
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return say("saved")
+
+
+def main():
+    say("ready", fingerprint=os.environ["TINY_FINGERPRINT"])
+    train(hear())
+
+
+if __name__ == "__main__":
+    main()
