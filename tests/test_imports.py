@@ -23,7 +23,7 @@ ROWS = (
     "answer photograph predict pipeline last_layer train",
     "run_folder scores submission asking cost checkpoint worker",
     "strategy lint sizes",
-    "database journal proxy patience patient storage",
+    "database journal proxy patience patient storage artifacts",
     "ledger events lease claim twins engine tuner attempt books crew supervisor opening study once samples status",
     "migrate replay",
     "card export",
