@@ -43,16 +43,16 @@ def test_a_record_fits_into_one_attribute_of_an_optuna_study(command: str) -> No
 
 def test_a_record_is_quick_and_imports_nothing_heavy() -> None:
     code = (
-        "import sys, time; from fkpsearch.environment import record; began = time.perf_counter(); record('x', 'y');"
-        "print(time.perf_counter() - began, *{'keras', 'tensorflow', 'numpy', 'optuna', 'cv2'} & set(sys.modules))"
+        "import os, sys; from fkpsearch.environment import record; before = sum(os.times()[:4]); record('x', 'y');"
+        "print(sum(os.times()[:4]) - before, *{'keras', 'tensorflow', 'numpy', 'optuna', 'cv2'} & set(sys.modules))"
     )
-    best = 1.0
+    spent = []
     for _ in range(5):  # other work on the machine only ever slows a run down
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         seconds, *imported = done.stdout.split()
         assert imported == []
-        best = min(best, float(seconds))
-    assert best < 0.05
+        spent.append(float(seconds))
+    assert min(spent) < 0.06, "seconds of a core, those of git included"
 
 
 def test_the_revision_of_a_folder_tells_a_commit_from_one_with_changes(tmp_path: Path) -> None:
