@@ -69,7 +69,7 @@ class Supervisor:
     def __init__(
         self, folder: Path, memory: Memory, host: str, clocks: dict[str, float], watch: Callable[[Event], None]
     ) -> None:
-        patience = Patience("memory", 0, lambda: False, lambda _: None, str)
+        patience = Patience("memory", 0, lambda: False, lambda _: None, str, lambda _: None)
         storage = Patient(lambda: memory, patience)
         storage._claims = memory  # type: ignore[assignment]
         self._memory = memory
