@@ -1,4 +1,4 @@
-"""Searches whose children and supervisors are killed with -9: nothing is lost, nothing double, nothing stays RUNNING."""
+"""Searches whose children and supervisors are killed with -9: nothing lost, nothing double, nothing RUNNING."""
 
 from __future__ import annotations
 
