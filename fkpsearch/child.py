@@ -28,6 +28,9 @@ ENVIRONMENT = {
 }
 """Of processes that run Keras, where the user's own does not say otherwise"""
 
+SECRETS = ("FKPSEARCH_STORAGE", "PGPASSWORD", "MYSQL_PWD")
+"""Variables that no child is given: it opens no storage"""
+
 WORKER = (sys.executable, "-m", "fkpsearch.worker")
 """The command that trains; ``--data DIR`` follows"""
 
@@ -103,7 +106,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**ENVIRONMENT, **os.environ, **(environment or {})},
+            env=environment_of_children(environment or {}),
             start_new_session=True,  # out of reach of the terminal's Ctrl-C
         )
         self._heard: queue.Queue[Message | None] = queue.Queue()
@@ -185,6 +188,12 @@ class Process:
             if pipe is not None:
                 with contextlib.suppress(OSError, ValueError):
                     pipe.close()
+
+
+def environment_of_children(more: Mapping[str, str]) -> dict[str, str]:
+    """This process' environment as its children get it, without what is secret."""
+    own = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    return {**ENVIRONMENT, **own, **more}
 
 
 def oom_kills() -> int:

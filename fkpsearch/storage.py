@@ -95,11 +95,6 @@ def safe_command(words: Sequence[str]) -> list[str]:
     return [safe_url(word) if "://" in word else word for word in words]
 
 
-def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment as it may be handed to a child that opens no storage."""
-    return {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
-
-
 def _secrets(url: str) -> set[str]:
     """The passwords in a URL as they stand there, unquoted, and in the pieces a wrong reading of them makes."""
     found = {match[1] for match in _SECRET.findall(url)}
