@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -340,6 +341,15 @@ def test_patience_ends(tmp_path: Path) -> None:
             open_storage(url, patience=0.5)
         assert 0.5 <= time.monotonic() - began < 3
         assert str(caught.value).startswith(f"{url.replace('secret', '***')}: was away for 0 s (")
+
+
+@pytest.mark.parametrize(("scheme", "timeout"), [("postgresql", "connect_timeout"), ("mysql", "read_timeout")])
+def test_a_server_that_says_nothing_is_one_that_is_away(scheme: str, timeout: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"{scheme}://me:***@127.0.0.1:{silent.getsockname()[1]}/faces?{timeout}=2"
+        with pytest.raises(StorageAway) as caught:
+            open_storage(place.replace("***", "secret"), patience=1)
+        assert str(caught.value).startswith(f"{place}: was away for 1 s (")
 
 
 def test_whoever_must_stop_waits_no_longer_than_for_a_deadlock() -> None:
