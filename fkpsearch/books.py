@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,17 @@ SECONDS, GPU_SECONDS = "worker_seconds", "gpu_seconds"
 
 class Lost(FkpError):
     """Another supervisor has the trial meanwhile: this one was taken for dead, say because its machine slept."""
+
+
+@contextmanager
+def losses() -> Iterator[None]:
+    """What Optuna says of a trial that another has finished meanwhile, as Lost."""
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    try:
+        yield
+    except UpdateFinishedTrialError as why:
+        raise Lost(str(why)) from None
 
 
 @dataclass
@@ -119,7 +131,11 @@ class Books:
                 return None
             self.open -= 1
             try:
-                job = self._settle(self.engine.trial(trial_id), trials)
+                with losses():
+                    job = self._settle(self.engine.trial(trial_id), trials)
+            except Lost:
+                self.jobs.pop(trial_id, None)
+                continue
             except BaseException:
                 put_back(self.ledger, trial_id)
                 self.jobs.pop(trial_id, None)
@@ -144,7 +160,7 @@ class Books:
         if twin is None:
             return self._on_disk(job)
         if twin.state.is_finished():
-            self.tell(job, self._copied(trial, twin))
+            self._tell_copy(job, twin)
         else:
             self.held.append(job)
         return None
@@ -166,11 +182,20 @@ class Books:
             if twin is None:
                 to_train.append(self._on_disk(job))
             elif twin.state.is_finished():
-                self.tell(job, self._copied(job.trial, twin))
+                self._tell_copy(job, twin)
             else:
                 still.append(job)
         self.held = still
         return to_train
+
+    def _tell_copy(self, job: Job, twin: FrozenTrial) -> None:
+        try:
+            with losses():
+                end = self._copied(job.trial, twin)
+        except Lost:
+            self.forget(job)
+        else:
+            self.tell(job, end)
 
     def _twin(self, trial: Trial, trials: list[FrozenTrial]) -> FrozenTrial | None:
         if not self.engine.copies:
@@ -194,12 +219,8 @@ class Books:
     # ---- the desk
 
     def report(self, trial: Trial, epoch: int, value: float) -> None:
-        from optuna.exceptions import UpdateFinishedTrialError
-
-        try:  # over what an earlier child may have reported
+        with losses():  # over what an earlier child may have reported
             self.ledger.study._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
-        except UpdateFinishedTrialError:
-            raise Lost(f"trial {trial.number}") from None
 
     def prunes(self, trial: Trial, epoch: int) -> bool:
         return self.engine.prunes(trial, epoch)
@@ -237,22 +258,24 @@ class Books:
 
     def tell(self, job: Job, end: End) -> None:
         """Tell Optuna, drop the model files no longer wanted, tell the watcher; a trial that is lost stays so."""
-        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
         trial = job.trial
         reason = " ".join(end.reason.split())[:REASON_LIMIT]  # some of Keras' messages have many lines
+        if end.state == "FAIL" and not reason:
+            reason = "no reason was given"
         self.jobs.pop(trial._trial_id, None)
         try:
             if not is_mine(self.ledger, trial._trial_id, self.lease.id):
                 raise Lost
-            for name, value in self._marks(end, reason).items():
-                trial.set_user_attr(name, value)
-            if end.constraint:
-                trial.set_constraint(end.constraint, 1.0)
-            value = end.value if end.state == "COMPLETE" else None
-            told = self.ledger.study.tell(trial, value, state=TrialState[end.state])
-        except (Lost, ValueError, UpdateFinishedTrialError):
+            with losses():
+                for name, value in self._marks(end, reason).items():
+                    trial.set_user_attr(name, value)
+                if end.constraint:
+                    trial.set_constraint(end.constraint, 1.0)
+                value = end.value if end.state == "COMPLETE" else None
+                told = self.ledger.study.tell(trial, value, state=TrialState[end.state])
+        except (Lost, ValueError):
             self.watch(TrialLost(trial.number))
             return
         if end.state == "COMPLETE" and end.copied is None:

@@ -43,16 +43,16 @@ def test_a_record_fits_into_one_attribute_of_an_optuna_study(command: str) -> No
 
 def test_a_record_is_quick_and_imports_nothing_heavy() -> None:
     code = (
-        "import os, sys; from fkpsearch.environment import record; before = sum(os.times()[:4]); record('x', 'y');"
-        "print(sum(os.times()[:4]) - before, *{'keras', 'tensorflow', 'numpy', 'optuna', 'cv2'} & set(sys.modules))"
+        "import os, sys; from fkpsearch.environment import record; before = os.times(); record('x', 'y');"
+        "print(sum(os.times()[:4]) - sum(before[:4]), *{'keras', 'numpy', 'optuna', 'cv2'} & set(sys.modules))"
     )
-    spent = []
-    for _ in range(5):  # other work on the machine only ever slows a run down
+    best = 1.0
+    for _ in range(5):  # processor time, git's included: other work on the machine hardly changes it
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         seconds, *imported = done.stdout.split()
         assert imported == []
-        spent.append(float(seconds))
-    assert min(spent) < 0.06, "seconds of a core, those of git included"
+        best = min(best, float(seconds))
+    assert best < 0.05
 
 
 def test_the_revision_of_a_folder_tells_a_commit_from_one_with_changes(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 from fkpsearch.crew import Local
 from fkpsearch.data import Data, load_data
+from fkpsearch.errors import InputError
 from fkpsearch.events import Event
 from fkpsearch.ledger import Ledger
 from fkpsearch.places import Place
 from fkpsearch.space import Space, parse_space
-from fkpsearch.study import search
+from fkpsearch.study import Interrupted, search
 
 TRAINER = Path(__file__).with_name("tiny_trainer.py")
 
@@ -60,11 +61,21 @@ def go(
 
 
 def main() -> None:
-    """A search in a process of its own: ``python tiny.py '{"folder": ..., "data": ..., "trials": ...}'``."""
+    """A search in a process of its own: ``python tiny.py '{"folder": ..., "data": ..., "trials": ...}'``.
+
+    Its exit status is that of the command line: 2 for what the user can mend, said in a line, and 130 for Ctrl-C.
+    """
     told = json.loads(sys.argv[1])
     space = space_of(**told.pop("space", {}))
     data = load_data(Path(told.pop("data")))
-    ledger = go(Path(told.pop("folder")), data, told.pop("trials"), space=space, **told)
+    try:
+        ledger = go(Path(told.pop("folder")), data, told.pop("trials"), space=space, **told)
+    except InputError as why:
+        print(f"error: {why}")
+        sys.exit(2)
+    except Interrupted:
+        print("interrupted")
+        sys.exit(130)
     print(len(ledger.finished()))
 
 
