@@ -1,4 +1,4 @@
-"""Searches whose children and supervisors are killed with -9: nothing is lost, nothing double, nothing stays RUNNING."""
+"""Searches whose processes are killed with -9: nothing is lost, nothing double, nothing stays RUNNING."""
 
 from __future__ import annotations
 
@@ -155,6 +155,20 @@ def test_a_killed_trial_passes_every_rung_once_with_the_value_it_had_there(share
     assert [trial.system_attrs for trial in ledger.trials] == marks
     assert len(marks[best]) == 3  # those of epochs 1, 2 and 4
     check_sound(ledger, 8)
+
+
+def test_what_a_killed_child_had_half_written_is_gone(shared_tiny: Path, tmp_path: Path) -> None:
+    killer = Killer(0, 1)
+
+    def leaving(event: Event) -> None:
+        if isinstance(event, EpochDone) and killer.epochs:
+            for name in (".checkpoint.npz.ab12", ".history.csv.ab12", ".settings.yaml.ab12", ".model.12.keras"):
+                (tmp_path / "study" / "trials" / "0000" / name).write_text("half")
+        killer(event)
+
+    ledger = tiny.go(tmp_path / "study", load_data(shared_tiny), 1, watch=leaving)
+    assert not killer.epochs
+    check_sound(ledger, 1)
 
 
 def test_a_pruned_trial_keeps_its_history_alone(shared_tiny: Path, tmp_path: Path) -> None:
