@@ -40,6 +40,10 @@ GRACE = 2.0
 NO_MEMORY = "killed by the kernel: the machine ran out of memory"
 
 
+SECRETS = ("FKPSEARCH_STORAGE", "PGPASSWORD", "MYSQL_PWD")
+"""Of the user's environment, what no child needs: they never open the storage"""
+
+
 class ChildDied(FkpError):
     """The process ended in the middle of its work; the text says how."""
 
@@ -47,6 +51,11 @@ class ChildDied(FkpError):
         super().__init__(how)
         self.out_of_memory = out_of_memory
         """The kernel's OOM killer ended it"""
+
+
+def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment as it may be handed to a child that opens no storage."""
+    return {name: value for name, value in environment.items() if name not in SECRETS}
 
 
 def refusal(message: Refused) -> InputError:
@@ -103,7 +112,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**ENVIRONMENT, **os.environ, **(environment or {})},
+            env={**ENVIRONMENT, **safe_environment(os.environ), **(environment or {})},
             start_new_session=True,  # out of reach of the terminal's Ctrl-C
         )
         self._heard: queue.Queue[Message | None] = queue.Queue()

@@ -23,6 +23,7 @@ import servers
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from fkpsearch.child import safe_environment
 from fkpsearch.errors import DiskFull, FkpError, StorageAway, StudyError
 from fkpsearch.journal import HolderLock
 from fkpsearch.patient import Patient
@@ -33,7 +34,6 @@ from fkpsearch.storage import (
     open_storage,
     open_to_read,
     safe_command,
-    safe_environment,
     safe_url,
     storage_errors,
 )
