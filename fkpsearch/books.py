@@ -17,7 +17,7 @@ from fkpsearch.errors import FkpError, SettingsError
 from fkpsearch.events import Event, Standing, TrialFinished, TrialLost
 from fkpsearch.lease import Lease
 from fkpsearch.ledger import COPY, Ledger, best_key, counts_as_best, training_seed
-from fkpsearch.run_folder import forget_but_checkpoint
+from fkpsearch.run_folder import forget_but_checkpoint, forget_half_written
 from fkpsearch.settings import Settings, settings_of, write_settings
 from fkpsearch.shelf import Shelf
 from fkpsearch.twins import Twins
@@ -239,6 +239,7 @@ class Books:
 
     def died(self, job: Job, why: str) -> End | None:
         """A child died on the trial: None where another is to go on with it, else its end."""
+        forget_half_written(self.ledger.trial_folder(job.trial.number))
         deaths = int(job.trial.user_attrs.get(DEATHS, 0)) + 1
         job.trial.set_user_attr(DEATHS, deaths)
         if deaths <= RETRIES:

@@ -15,7 +15,7 @@ import importlib.util
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,8 +44,6 @@ _DRIVERS = {
 """Of each scheme: what SQLAlchemy calls it, the module it needs, our extra that has it"""
 
 _SECRET = re.compile(r"([?&;](?:\w*passw(?:or)?d|sslkey|token|secret\w*)=)([^&#\s]*)", re.IGNORECASE)
-
-_SECRET_VARIABLES = ("FKPSEARCH_STORAGE", "PGPASSWORD", "MYSQL_PWD")
 
 HIDDEN = "***"
 

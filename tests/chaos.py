@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,17 @@ class Search:
             )
 
     def children(self) -> list[psutil.Process]:
-        """Trainers, spares included."""
+        """Trainers that run now, spares included."""
         try:
-            return psutil.Process(self.process.pid).children()
+            return [one for one in psutil.Process(self.process.pid).children() if is_trainer(one)]
         except psutil.NoSuchProcess:
             return []
+
+    def kill_a_child(self, chance: random.Random) -> None:
+        """Kill a trainer with -9, as soon as there is one."""
+        self.until(self.children)
+        if children := self.children():
+            chance.choice(children).kill()
 
     def kill(self, how: int = signal.SIGKILL) -> None:
         """Send it a signal and wait for its end."""
@@ -110,16 +117,12 @@ def count(folder: Path, which: str) -> int:
         raise
 
 
-def command_line(process: psutil.Process) -> list[str]:
+def is_trainer(process: psutil.Process) -> bool:
+    """Whether a process has begun to run the tiny trainer and not ended."""
     try:
-        return process.cmdline()
+        return str(tiny.TRAINER) in process.cmdline()
     except psutil.Error:
-        return []
-
-
-def trainers() -> list[psutil.Process]:
-    """Tiny trainers of this user that run on this machine and whose supervisor this process, or nobody, is."""
-    return [one for one in psutil.process_iter() if str(tiny.TRAINER) in command_line(one)]
+        return False
 
 
 def sequence(ledger: Ledger) -> list[tuple[Any, ...]]:
@@ -127,21 +130,24 @@ def sequence(ledger: Ledger) -> list[tuple[Any, ...]]:
     return [(one.number, one.state.name, one.params, one.value, one.intermediate_values) for one in ledger.trials]
 
 
-def check_sound(ledger: Ledger, trials: int) -> None:
-    """Exactly so many trials are finished, each with the value and the reports that its settings train to."""
+def check_sound(ledger: Ledger, trials: int, *hosts: Path) -> None:
+    """Exactly so many trials are finished, each with the value and the reports that its settings train to.
+
+    ``hosts`` are the folders of the study on several hosts, where it had several.
+    """
     found = ledger.trials
     assert [trial.number for trial in found] == list(range(len(found)))
     assert [trial.number for trial in found if trial.state.is_finished()] == list(range(trials))
     assert {trial.state.name for trial in found[trials:]} <= {"WAITING"}
     for trial in found[:trials]:
-        check_trial(ledger, trial)
-    for folder in (ledger.folder / "trials").iterdir():
-        assert int(folder.name) < len(found)
-    left = [path for path in ledger.folder.rglob(".*") if path.name not in (".lock", ".tunerlock")]
-    assert not left, "half-written files"
+        check_trial(ledger, trial, hosts or [ledger.folder])
+    for host in hosts or [ledger.folder]:
+        left = [path for path in host.rglob(".*") if path.name not in (".lock", ".tunerlock")]
+        assert not left, "half-written files"
+        assert all(int(folder.name) < len(found) for folder in (host / "trials").iterdir())
 
 
-def check_trial(ledger: Ledger, trial: optuna.trial.FrozenTrial) -> None:
+def check_trial(ledger: Ledger, trial: optuna.trial.FrozenTrial, hosts: Sequence[Path]) -> None:
     """Its parameters make the settings on disk, and these its reports and its value."""
     reports, deaths = trial.intermediate_values, trial.user_attrs.get("deaths", 0)
     tree = ledger.space.sample(optuna.trial.FixedTrial(trial.params))
@@ -152,7 +158,8 @@ def check_trial(ledger: Ledger, trial: optuna.trial.FrozenTrial) -> None:
         twin = ledger.trials[trial.user_attrs["copy_of"]]
         assert (trial.params, trial.value, reports) == (twin.params, twin.value, twin.intermediate_values)
         return
-    assert settings == read_settings(ledger.trial_folder(trial.number) / "settings.yaml")
+    there = [host / "trials" / f"{trial.number:04d}" / "settings.yaml" for host in hosts]
+    assert settings in [read_settings(path) for path in there if path.exists()]
     for step, value in reports.items():
         assert value == min(curve[:step])
     for name, value in trial.system_attrs.items():

@@ -1,4 +1,4 @@
-"""Searches whose children and supervisors are killed with -9: nothing lost, nothing double, nothing RUNNING."""
+"""Searches whose processes are killed with -9: nothing is lost, nothing double, nothing stays RUNNING."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def test_200_trials_under_30_kills_are_exactly_200_with_the_values_of_an_undistu
     one = [Search(said, **told)]
     with ended(one):
         for place, victim in enumerate(victims):
-            one[-1].until(lambda place=place: finished(folder) >= 6 * place + 3 and len(one[-1].children()) > 1)
+            one[-1].until(lambda place=place: finished(folder) >= 6 * place + 3)
             time.sleep(chance.uniform(0, 0.03))  # so that they meet it at anything it does
             if victim == "child":
-                chance.choice(one[-1].children()).kill()
+                one[-1].kill_a_child(chance)
             else:
                 one[-1].kill()
                 one.append(Search(said, **told))
@@ -156,6 +156,20 @@ def test_a_killed_trial_passes_every_rung_once_with_the_value_it_had_there(share
     rungs = [name for name in marks[best] if name.startswith("completed_rung_")]
     assert len(rungs) == 3  # those of epochs 1, 2 and 4
     check_sound(ledger, 8)
+
+
+def test_what_a_killed_child_had_half_written_is_gone(shared_tiny: Path, tmp_path: Path) -> None:
+    killer = Killer(0, 1)
+
+    def leaving(event: Event) -> None:
+        if isinstance(event, EpochDone) and killer.epochs:
+            for name in (".checkpoint.npz.ab12", ".history.csv.ab12", ".settings.yaml.ab12", ".model.12.keras"):
+                (tmp_path / "study" / "trials" / "0000" / name).write_text("half")
+        killer(event)
+
+    ledger = tiny.go(tmp_path / "study", load_data(shared_tiny), 1, watch=leaving)
+    assert not killer.epochs
+    check_sound(ledger, 1)
 
 
 def test_a_pruned_trial_keeps_its_history_alone(shared_tiny: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,13 +64,14 @@ def go(
 def main() -> None:
     """A search in a process of its own: ``python tiny.py '{"folder": ..., "data": ..., "trials": ...}'``.
 
-    Its exit status is that of the command line: 2 for what the user can mend, said in a line, and 130 for Ctrl-C.
+    ``TINY_URL`` is its storage. It prints what a search tells whoever watches. Its exit status is that of the command
+    line: 2 for what the user can mend, said in a line, and 130 for Ctrl-C.
     """
-    told = json.loads(sys.argv[1])
+    told = {"url": os.environ.get("TINY_URL") or None, **json.loads(sys.argv[1])}
     space = space_of(**told.pop("space", {}))
     data = load_data(Path(told.pop("data")))
     try:
-        ledger = go(Path(told.pop("folder")), data, told.pop("trials"), space=space, **told)
+        ledger = go(Path(told.pop("folder")), data, told.pop("trials"), space=space, watch=print, **told)
     except InputError as why:
         print(f"error: {why}")
         sys.exit(2)
