@@ -244,7 +244,7 @@ class Once(optuna.storages.InMemoryStorage):
 
 def opened(folder: Path, space: Space, backend: optuna.storages.BaseStorage) -> Ledger:
     """A study in a storage, as a search opens it."""
-    patience = Patience("memory", 0, lambda: False, lambda _: None, str)
+    patience = Patience("memory", 0, lambda: False, lambda _: None, str, lambda _: None)
     facts = Facts("optuna", 3, "data", FINGERPRINT, 9.0)
     return begin(folder, space, facts, seed_matters=False, storage=Patient(lambda: backend, patience))
 
