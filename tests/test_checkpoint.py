@@ -16,6 +16,7 @@ import pytest
 
 from fkpsearch.checkpoint import Checkpoint, identity_of
 from fkpsearch.child import Child, ChildDied, Message
+from fkpsearch.cost import cost_of
 from fkpsearch.data import Faces, load_data
 from fkpsearch.errors import Stopped
 from fkpsearch.run_folder import CHECKPOINT, forget, forget_but_checkpoint
@@ -115,6 +116,13 @@ def test_a_checkpoint_of_another_model_is_left_alone_and_the_training_begins_ane
     outcome = train(other, faces, heard.append, resume=checkpoint.read())
     assert_same(outcome, train(other, faces))
     assert [row.epoch for row in heard] == [1]
+
+
+def test_a_model_that_was_weighed_before_trains_to_the_same_outcome(faces: Faces) -> None:
+    settings = settings_for(NET, epochs=2)
+    first = train(settings, faces)
+    cost_of(settings.model)
+    assert_same(train(settings, faces), first)
 
 
 @pytest.fixture
