@@ -193,7 +193,7 @@ def test_a_checkpoint_that_takes_long_is_written_as_seldom_as_to_take_a_fiftieth
     checkpoint = Checkpoint(tmp_path, "me")
     for epoch in range(1, 4):
         clock[0] += 0.1
-        checkpoint.write(slow(0.04, epoch))
+        checkpoint.write(slow(0.09, epoch))
     assert written == [1, 2, 3], "short ones are always written"
 
 
