@@ -44,6 +44,8 @@ class Decided(_Said):
     """A hypermodel has asked all it had to ask."""
 
     kind: Literal["decided"] = Field(alias="is")
+    settings: dict[str, Any] = {}
+    """With all its answers"""
 
 
 class Epoch(_Said):
