@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fkpsearch import messages as said
-from fkpsearch.attempt import Attempt, End, full
+from fkpsearch.attempt import Attempt, End
 from fkpsearch.books import GPU_SECONDS, Books, Job, Lost, losses
 from fkpsearch.child import Child, ChildDied, refusal
 from fkpsearch.claim import reclaim
 from fkpsearch.crew import Crew
-from fkpsearch.errors import Problem, StudyError
+from fkpsearch.errors import DiskFull, Problem, StudyError
 from fkpsearch.events import TrialRetried, TrialStarted
 from fkpsearch.places import Place
 
@@ -148,7 +148,7 @@ class Supervisor:
                 case said.Failed(why=why):
                     raise ChildDied(why)
                 case said.Full(why=why):
-                    raise full(why, str(self.books.ledger.folder))
+                    raise DiskFull(str(self.books.ledger.folder), why)
                 case message:
                     raise ChildDied(f"the training process said {message!r} before it had a job")
         except ChildDied as death:
