@@ -19,6 +19,7 @@ from fkpsearch.lease import Lease
 from fkpsearch.ledger import COPY, Ledger, best_key, counts_as_best, training_seed
 from fkpsearch.run_folder import CHECKPOINT, forget, forget_but_checkpoint, forget_half_written
 from fkpsearch.settings import Settings, settings_of, write_settings
+from fkpsearch.shelf import Shelf
 from fkpsearch.twins import Twins
 
 if TYPE_CHECKING:
@@ -84,13 +85,13 @@ class Books:
         lease: Lease,
         budget: Budget,
         *,
-        keep: int,
+        shelf: Shelf,
         room: int,
         watch: Callable[[Event], None],
     ) -> None:
-        """``keep`` model files are wanted; ``room`` trials may be held for their twins."""
+        """``shelf`` takes the files; ``room`` trials may be held for their twins."""
         self.ledger, self.engine, self.lease, self.budget = ledger, engine, lease, budget
-        self.keep, self.room = max(keep, len(ledger.space.presets)), room
+        self.shelf, self.room = shelf, room
         self.watch = watch
         self.limits = ledger.strategy.limits
         self.jobs: dict[int, Job] = {}
@@ -100,7 +101,6 @@ class Books:
         self.open = 1
         """Trials that nobody runs, at the last look"""
         self._twins = Twins(ledger.strategy.replicates)
-        self._files = self._model_files()
         self._standing: Standing | None = None
 
     # ---- taking
@@ -230,8 +230,7 @@ class Books:
         return self._copied(trial, twin) if twin is not None and twin.state.is_finished() else None
 
     def deserves_a_file(self, value: float) -> bool:
-        best = self.ledger.best(self.keep)
-        return len(best) < self.keep or value < (best[-1].value or math.inf)
+        return self.shelf.deserves_a_file(value)
 
     def refused_alone(self) -> bool:
         return bool(self.ledger.space.presets)
@@ -277,6 +276,8 @@ class Books:
                     trial.set_user_attr(name, value)
                 if end.constraint:
                     trial.set_constraint(end.constraint, 1.0)
+                if job.settings and end.copied is None:
+                    self.shelf.put(trial, end.state)
                 value = end.value if end.state == "COMPLETE" else None
                 told = self.ledger.study.tell(trial, value, state=TrialState[end.state])
         except (Lost, ValueError):
@@ -284,8 +285,7 @@ class Books:
             return
         forget(self.ledger.trial_folder(trial.number), [CHECKPOINT])  # a killed child's; others have removed it
         if end.state == "COMPLETE" and end.copied is None:
-            self._files.add(trial.number)
-            self.drop_models()
+            self.shelf.add(trial.number)
         epochs = sum(1 for value in told.intermediate_values.values() if not math.isnan(value))
         self.watch(
             TrialFinished(
@@ -324,16 +324,3 @@ class Books:
         self.jobs.pop(job.trial._trial_id, None)
         self.held = [one for one in self.held if one is not job]
         self.watch(TrialLost(job.trial.number))
-
-    # ---- files
-
-    def drop_models(self) -> None:
-        """Remove the model files that are not among the best."""
-        wanted = {best.number for best in self.ledger.best(self.keep)}
-        for number in self._files - wanted:
-            (self.ledger.trial_folder(number) / "model.keras").unlink(missing_ok=True)
-        self._files &= wanted
-
-    def _model_files(self) -> set[int]:
-        found = (path.parent.name for path in self.ledger.folder.glob("trials/*/model.keras"))
-        return {int(name) for name in found if name.isdigit() and self.ledger.trial_folder(int(name)).name == name}

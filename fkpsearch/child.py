@@ -28,6 +28,9 @@ ENVIRONMENT = {
 }
 """Of processes that run Keras, where the user's own does not say otherwise"""
 
+SECRETS = ("FKPSEARCH_STORAGE", "PGPASSWORD", "MYSQL_PWD")
+"""Variables that no child is given: it opens no storage"""
+
 WORKER = (sys.executable, "-m", "fkpsearch.worker")
 """The command that trains; ``--data DIR`` follows"""
 
@@ -40,10 +43,6 @@ GRACE = 2.0
 NO_MEMORY = "killed by the kernel: the machine ran out of memory"
 
 
-SECRETS = ("FKPSEARCH_STORAGE", "PGPASSWORD", "MYSQL_PWD")
-"""Of the user's environment, what no child needs: they never open the storage"""
-
-
 class ChildDied(FkpError):
     """The process ended in the middle of its work; the text says how."""
 
@@ -51,11 +50,6 @@ class ChildDied(FkpError):
         super().__init__(how)
         self.out_of_memory = out_of_memory
         """The kernel's OOM killer ended it"""
-
-
-def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment as it may be handed to a child that opens no storage."""
-    return {name: value for name, value in environment.items() if name not in SECRETS}
 
 
 def refusal(message: Refused) -> InputError:
@@ -112,7 +106,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**ENVIRONMENT, **safe_environment(os.environ), **(environment or {})},
+            env=environment_of_children(environment or {}),
             start_new_session=True,  # out of reach of the terminal's Ctrl-C
         )
         self._heard: queue.Queue[Message | None] = queue.Queue()
@@ -194,6 +188,12 @@ class Process:
             if pipe is not None:
                 with contextlib.suppress(OSError, ValueError):
                     pipe.close()
+
+
+def environment_of_children(more: Mapping[str, str]) -> dict[str, str]:
+    """This process' environment as its children get it, without what is secret."""
+    own = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    return {**ENVIRONMENT, **own, **more}
 
 
 def oom_kills() -> int:

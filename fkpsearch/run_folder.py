@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from fkpsearch.train import Epoch, Outcome
 
 
-OLDER = ("validation.npz", "model.keras")
+MODEL = "model.keras"
+OLDER = ("validation.npz", MODEL)
 CHECKPOINT = "checkpoint.npz"
 LEFT = ("history.csv", *OLDER, CHECKPOINT)
 

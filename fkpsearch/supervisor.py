@@ -305,5 +305,5 @@ class Supervisor:
                 self.see_to(slot, self.book_time)
         for job in list(self.books.jobs.values()):
             self.books.give_back(job)
-        self.books.drop_models()
+        self.books.shelf.tidy()
         self.books.lease.end()

@@ -23,6 +23,7 @@ from optuna.trial import TrialState
 from tiny import space_of
 
 from fkpsearch import supervisor as room
+from fkpsearch.artifacts import open_artifacts
 from fkpsearch.books import DEATHS, RETRIES, Books
 from fkpsearch.child import ChildDied
 from fkpsearch.claim import Budget, reclaim
@@ -35,6 +36,7 @@ from fkpsearch.messages import Garbage, Message, parse
 from fkpsearch.patience import Patience
 from fkpsearch.patient import Patient
 from fkpsearch.places import Place
+from fkpsearch.shelf import Shelf
 from fkpsearch.space import Space
 
 EPOCHS = 4
@@ -242,7 +244,7 @@ class Once(optuna.storages.InMemoryStorage):
 
 def opened(folder: Path, space: Space, backend: optuna.storages.BaseStorage) -> Ledger:
     """A study in a storage, as a search opens it."""
-    patience = Patience("memory", 0, lambda: False, lambda _: None, str)
+    patience = Patience("memory", 0, lambda: False, lambda _: None, str, lambda _: None)
     facts = Facts("optuna", 3, "data", FINGERPRINT, 9.0)
     return begin(folder, space, facts, seed_matters=False, storage=Patient(lambda: backend, patience))
 
@@ -284,7 +286,8 @@ def supervise(
     ledger.study._storage.owner = lease.id
     lease.begin()
     reclaim(ledger, lease, ())
-    books = Books(ledger, Optuna(ledger), lease, Budget(TRIALS), keep=2, room=2, watch=watch)
+    shelf = Shelf(ledger, 2, open_artifacts(None, ledger.folder))
+    books = Books(ledger, Optuna(ledger), lease, Budget(TRIALS), shelf=shelf, room=2, watch=watch)
     one = room.Supervisor(books, crew, lambda: False)
     try:
         for turn in range(life.turns):

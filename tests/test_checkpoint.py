@@ -17,6 +17,7 @@ import pytest
 
 from fkpsearch.checkpoint import Checkpoint, identity_of
 from fkpsearch.child import ENVIRONMENT, WORKER
+from fkpsearch.cost import cost_of
 from fkpsearch.data import Faces, load_data
 from fkpsearch.errors import Stopped
 from fkpsearch.run_folder import CHECKPOINT, forget, forget_but_checkpoint
@@ -125,6 +126,13 @@ def test_a_checkpoint_of_another_model_is_left_alone_and_the_training_begins_ane
     assert [row.epoch for row in heard] == [1]
 
 
+def test_a_model_that_was_weighed_before_trains_to_the_same_outcome(faces: Faces) -> None:
+    settings = settings_for(NET, epochs=2)
+    first = train(settings, faces)
+    cost_of(settings.model)
+    assert_same(train(settings, faces), first)
+
+
 @pytest.fixture
 def state(faces: Faces, tmp_path: Path) -> bytes:
     """A checkpoint's bytes; it lies in ``tmp_path``."""
@@ -193,7 +201,7 @@ def test_a_checkpoint_that_takes_long_is_written_as_seldom_as_to_take_a_fiftieth
     checkpoint = Checkpoint(tmp_path, "me")
     for epoch in range(1, 4):
         clock[0] += 0.1
-        checkpoint.write(slow(0.04, epoch))
+        checkpoint.write(slow(0.09, epoch))
     assert written == [1, 2, 3], "short ones are always written"
 
 

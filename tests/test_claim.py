@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from tiny import space_of
 
 from fkpsearch import lease as lease_room
+from fkpsearch.artifacts import open_artifacts
 from fkpsearch.attempt import End
 from fkpsearch.books import Books, Job
 from fkpsearch.claim import Budget, is_mine, reclaim
@@ -28,6 +29,7 @@ from fkpsearch.lease import LEASE, RECORD, RENEWAL, Lease
 from fkpsearch.ledger import OWNER, Facts, begin
 from fkpsearch.patience import Patience
 from fkpsearch.patient import Patient
+from fkpsearch.shelf import Shelf
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -84,7 +86,10 @@ class Supervisor:
         self._write, storage._write = storage._write, self._hooked  # type: ignore[method-assign]
         self.lease.begin()
         self.look_for_orphans()
-        self.books = Books(self.ledger, Optuna(self.ledger), self.lease, Budget(TRIALS), keep=2, room=2, watch=watch)
+        shelf = Shelf(self.ledger, 2, open_artifacts(None, self.ledger.folder))
+        self.books = Books(
+            self.ledger, Optuna(self.ledger), self.lease, Budget(TRIALS), shelf=shelf, room=2, watch=watch
+        )
         self.jobs: list[Job] = []
 
     def _hooked(self, do: Callable[[bool], Any]) -> Any:
