@@ -308,9 +308,11 @@ class Books:
 
     def give_back(self, job: Job) -> None:
         """Let a trial wait for whoever comes next; no child works on it."""
-        self.jobs.pop(job.trial._trial_id, None)
+        trial_id = job.trial._trial_id
         forget_half_written(self.ledger.trial_folder(job.trial.number))
-        put_back(self.ledger, job.trial._trial_id)
+        if is_mine(self.ledger, trial_id, self.lease.id):
+            put_back(self.ledger, trial_id)
+        self.jobs.pop(trial_id, None)
 
     def lost(self) -> list[Job]:
         """Jobs that others have taken meanwhile, no longer this supervisor's."""

@@ -86,7 +86,11 @@ class Supervisor:
                 self._wake.wait(POLL)
                 self._wake.clear()
         finally:
-            self.leave()
+            try:
+                self.leave()
+            except KeyboardInterrupt:  # a Ctrl-C more: what is left to do takes no time
+                self.leave()
+                raise
 
     def turn(self) -> bool:
         """One turn of the loop; whether there is another."""
@@ -305,5 +309,6 @@ class Supervisor:
                 self.see_to(slot, self.book_time)
         for job in list(self.books.jobs.values()):
             self.books.give_back(job)
+        reclaim(self.books.ledger, self.books.lease, ())  # what an interruption kept from being known here
         self.books.shelf.tidy()
         self.books.lease.end()
