@@ -17,7 +17,7 @@ from fkpsearch.errors import FkpError, SettingsError
 from fkpsearch.events import Event, Standing, TrialFinished, TrialLost
 from fkpsearch.lease import Lease
 from fkpsearch.ledger import COPY, Ledger, best_key, counts_as_best, training_seed
-from fkpsearch.run_folder import forget_but_checkpoint, forget_half_written
+from fkpsearch.run_folder import CHECKPOINT, forget, forget_but_checkpoint, forget_half_written
 from fkpsearch.settings import Settings, settings_of, write_settings
 from fkpsearch.shelf import Shelf
 from fkpsearch.twins import Twins
@@ -235,6 +235,9 @@ class Books:
     def refused_alone(self) -> bool:
         return bool(self.ledger.space.presets)
 
+    def place(self, trial: Trial) -> str:
+        return str(self.ledger.trial_folder(trial.number))
+
     # ---- ends
 
     def died(self, job: Job, why: str) -> End | None:
@@ -280,6 +283,7 @@ class Books:
         except (Lost, ValueError):
             self.watch(TrialLost(trial.number))
             return
+        forget(self.ledger.trial_folder(trial.number), [CHECKPOINT])  # a killed child's; others have removed it
         if end.state == "COMPLETE" and end.copied is None:
             self.shelf.add(trial.number)
         epochs = sum(1 for value in told.intermediate_values.values() if not math.isnan(value))
@@ -303,9 +307,12 @@ class Books:
         return marks if end.copied is None else {**marks, COPY: end.copied}
 
     def give_back(self, job: Job) -> None:
-        """Let a trial wait for whoever comes next."""
-        self.jobs.pop(job.trial._trial_id, None)
-        put_back(self.ledger, job.trial._trial_id)
+        """Let a trial wait for whoever comes next; no child works on it."""
+        trial_id = job.trial._trial_id
+        forget_half_written(self.ledger.trial_folder(job.trial.number))
+        if is_mine(self.ledger, trial_id, self.lease.id):
+            put_back(self.ledger, trial_id)
+        self.jobs.pop(trial_id, None)
 
     def lost(self) -> list[Job]:
         """Jobs that others have taken meanwhile, no longer this supervisor's."""

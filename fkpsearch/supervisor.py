@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fkpsearch import messages as said
-from fkpsearch.attempt import Attempt, End, full
+from fkpsearch.attempt import Attempt, End
 from fkpsearch.books import GPU_SECONDS, Books, Job, Lost, losses
 from fkpsearch.child import Child, ChildDied, refusal
 from fkpsearch.claim import reclaim
 from fkpsearch.crew import Crew
-from fkpsearch.errors import Problem, StudyError
+from fkpsearch.errors import DiskFull, Problem, StudyError
 from fkpsearch.events import TrialRetried, TrialStarted
 from fkpsearch.places import Place
 
@@ -86,7 +86,11 @@ class Supervisor:
                 self._wake.wait(POLL)
                 self._wake.clear()
         finally:
-            self.leave()
+            try:
+                self.leave()
+            except KeyboardInterrupt:  # a Ctrl-C more: what is left to do takes no time
+                self.leave()
+                raise
 
     def turn(self) -> bool:
         """One turn of the loop; whether there is another."""
@@ -148,7 +152,7 @@ class Supervisor:
                 case said.Failed(why=why):
                     raise ChildDied(why)
                 case said.Full(why=why):
-                    raise full(why, str(self.books.ledger.folder))
+                    raise DiskFull(str(self.books.ledger.folder), why)
                 case message:
                     raise ChildDied(f"the training process said {message!r} before it had a job")
         except ChildDied as death:
@@ -305,5 +309,6 @@ class Supervisor:
                 self.see_to(slot, self.book_time)
         for job in list(self.books.jobs.values()):
             self.books.give_back(job)
+        reclaim(self.books.ledger, self.books.lease, ())  # what an interruption kept from being known here
         self.books.shelf.tidy()
         self.books.lease.end()
