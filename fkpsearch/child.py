@@ -37,10 +37,12 @@ NO_MEMORY = "killed by the kernel: the machine ran out of memory"
 class ChildDied(FkpError):
     """The process ended in the middle of its work; the text says how."""
 
-    def __init__(self, how: str, *, out_of_memory: bool = False) -> None:
+    def __init__(self, how: str, *, out_of_memory: bool = False, node: bool = False) -> None:
         super().__init__(how)
         self.out_of_memory = out_of_memory
         """The kernel's OOM killer ended it"""
+        self.node = node
+        """Its whole machine is gone, which is not its trial's fault"""
 
 
 def refusal(message: Refused) -> InputError:
@@ -55,6 +57,11 @@ class Child(Protocol):
     @property
     def pid(self) -> int:
         """The process id, on its own machine."""
+        ...
+
+    @property
+    def placed(self) -> bool:
+        """Whether there is a machine for it; a cluster may have no room now."""
         ...
 
     def send(self, do: str, **content: object) -> None:
@@ -107,6 +114,10 @@ class Process:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def placed(self) -> bool:
+        return True
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
