@@ -162,9 +162,12 @@ class Process:
         return ChildDied(f"the training process died ({how}){': ' + last if last else ''}")
 
     def _last_words(self) -> str:
-        self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, self._errors.tell() - 4000))
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        try:
+            self._errors.seek(0, os.SEEK_END)
+            self._errors.seek(max(0, self._errors.tell() - 4000))
+            lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        except ValueError:  # closed meanwhile, by another thread that has let it go
+            return ""
         return lines[-1].strip()[:500] if lines else ""
 
     def release(self) -> None:

@@ -100,7 +100,7 @@ class Host:
     def __init__(
         self, run: str, environment: Mapping[str, str], command: Sequence[str] | None, working_folder: str
     ) -> None:
-        """``run`` is the same for all hosts of a search; ``working_folder`` is the supervisor's, taken if it is there."""
+        """``run`` is one for all hosts of a search; ``working_folder`` is the supervisor's, used if it is here."""
         if Path(working_folder).is_dir():  # a shared file system: relative paths in settings mean the same
             os.chdir(working_folder)
         self._home = cache_folder().resolve() / "ray"

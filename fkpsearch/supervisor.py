@@ -80,7 +80,7 @@ class Supervisor:
         self._spent = False
         self._stop_at: float | None = None
         self._again: list[Job] = []
-        """Trials that were held and are to be trained after all, or whose machine died"""
+        """Trials that were held and are to be trained after all, or whose place has no machine any more"""
         self._no_room_since: float | None = None
         self._said_no_room = False
 
@@ -191,9 +191,6 @@ class Supervisor:
             return
         slot.child = slot.attempt = None
         self.books.watch(TrialRetried(slot.job.trial.number, str(death)))
-        if death.node:  # nobody knows when this place will have a machine again
-            self._again.append(slot.job)
-            slot.job = None
 
     def abandon(self, slot: Slot) -> None:
         """The trial in a slot is another supervisor's meanwhile."""
@@ -257,6 +254,11 @@ class Supervisor:
         """Give every ready child a trial: one whose child died, or one that was held, before a new one."""
         if self.books.held:
             self._again += self.books.release_held()
+        away = self.away()
+        for slot in self.slots:
+            if slot.job and not slot.child and slot.place in away:  # nobody knows when it will have a machine again
+                self._again.append(slot.job)
+                slot.job = None
         for slot in self.slots:
             if slot.child:
                 continue
@@ -286,6 +288,10 @@ class Supervisor:
         slot.heard = job.since = time.monotonic()
         self.books.watch(TrialStarted(job.trial.number, child.pid, slot.place.label))
 
+    def away(self) -> list[Place]:
+        """Places whose children wait for a machine."""
+        return [one.place for one in self.warm if not one.child.placed]
+
     def warm_up(self) -> None:
         """Start as many children as there are trials for: one for each idle slot, a spare for each place.
 
@@ -293,7 +299,7 @@ class Supervisor:
         """
         wanted: list[Place] = []
         left = self.books.open + len(self._again)
-        away = [one.place for one in self.warm if not one.child.placed]
+        away = self.away()
         for slot in self.slots:
             if slot.child is None and (slot.job or left > 0):
                 wanted.append(slot.place)

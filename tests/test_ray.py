@@ -1,11 +1,9 @@
-"""A search over a Ray cluster of three nodes on loopback: real nodes, real hosts, the tiny trainer in place of Keras."""
+"""A search over a Ray cluster of three nodes on loopback: all of it real but the tiny trainer in place of Keras."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +14,6 @@ import pytest
 import tiny
 
 from fkpsearch.data import Data, load_data
-from fkpsearch.errors import InputError
 from fkpsearch.events import Event, TrialFinished, TrialRetried, TrialStarted
 from fkpsearch.study import search
 
