@@ -259,7 +259,7 @@ def deliver(post: Post, heard: Heard) -> None:
         return
     if isinstance(message, Full) and post.hello:
         message = message.model_copy(update={"why": f"node {post.hello.name}: {message.why}"})
-    child.files = heard.files
+    child.files = heard.files or child.files  # its end, which follows at once, brings none
     child.say(message, heard.pid)
 
 

@@ -35,6 +35,9 @@ from fkpsearch.plain import writing
 HEARING = 60.0
 """Seconds after which a call that hears nothing returns"""
 
+ALONE = 300.0
+"""Seconds without a call of :meth:`Host.hear` after which a host knows that it is forgotten, and ends"""
+
 NOTES = ("settings.yaml", "history.csv")
 """Files of a trial that go home however it ends"""
 
@@ -111,11 +114,19 @@ class Host:
         self._children: dict[int, Kept] = {}
         self._stillborn: queue.SimpleQueue[Heard] = queue.SimpleQueue()
         self._spoke = threading.Event()
+        self._called = time.monotonic()
+
+    def _watch(self, node: int) -> None:
+        """End this process, and so its children, when its node's raylet is gone, or the supervisor."""
+        while os.getppid() == node and time.monotonic() - self._called < ALONE:
+            time.sleep(1)
+        os._exit(1)
 
     def hello(self) -> Hello:
-        """Where this is."""
+        """Where this is. From now on it ends by itself when nobody needs it any more."""
         import ray
 
+        threading.Thread(target=self._watch, args=(os.getppid(),), daemon=True).start()
         node = ray.get_runtime_context().get_node_id()
         if THREADS not in self._environment:  # a GPU's worker: the node's cores are divided among its GPUs
             gpus = next((row["Resources"].get("GPU", 1) for row in ray.nodes() if row["NodeID"] == node), 1)
@@ -188,6 +199,7 @@ class Host:
 
     def hear(self) -> list[Heard]:
         """What the processes have said since the last call, as soon as there is something."""
+        self._called = time.monotonic()
         self._spoke.wait(HEARING)
         self._spoke.clear()
         found = [heard for child in list(self._children) for heard in self._drain(child)]
