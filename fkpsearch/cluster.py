@@ -144,17 +144,18 @@ class RayCrew:
         where: Sequence[Place],
         needs: Mapping[str, float],
         *,
+        per_gpu: int = 0,
         command: Sequence[str] | None = None,
         leave: Callable[[], None] = lambda: None,
     ) -> None:
-        """``needs`` is what Ray reserves for a place; ``leave`` is called at the very end."""
+        """``needs`` is what Ray reserves for a place; ``leave`` is called at the very end. See :func:`ray_crew`."""
         import ray
 
         source = find_training(data.folder)
         content = ray.put(np.fromfile(source.path, np.uint8))
         self._parcel = Parcel(source.path.name, source.fingerprint(), [content])
         self._data = str(data.folder.resolve())
-        self._places, self._command, self._leave = tuple(where), command, leave
+        self._places, self._per_gpu, self._command, self._leave = tuple(where), per_gpu, command, leave
         self._actors = ray.remote(concurrency_groups={"ears": 1})(Host).options(**needs)
         self._run = uuid.uuid4().hex[:12]
         self._posts: dict[Place, Post] = {}
@@ -183,7 +184,7 @@ class RayCrew:
         """Ask Ray for a host for a place."""
         environment = {"KERAS_BACKEND": backend(), **place.environment}
         environment |= {name: os.environ[name] for name in VARIABLES if name in os.environ}
-        actor = self._actors.remote(self._run, environment, self._command, str(Path.cwd()))
+        actor = self._actors.remote(self._run, environment, self._command, str(Path.cwd()), self._per_gpu)
         post = Post(actor, self._data, self._answers)
         post.ask("hello")
         post.ask("unpack", self._parcel)
@@ -296,6 +297,7 @@ def ray_crew(
     trials: int,
     *,
     workers: int | None = None,
+    per_gpu: int = 1,
     command: Sequence[str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> RayCrew:
@@ -303,37 +305,40 @@ def ray_crew(
 
     ``address`` is ``HOST:PORT``, or ``auto`` for the cluster of this machine, which is started where there is none.
     There are no more places than ``trials``, and ``workers`` of them if that is said, though Ray may have no room for
-    so many yet. ``command`` trains in place of fkpsearch.worker, ``environment`` is added to its own.
-
-    Raises InputError.
+    so many yet. ``per_gpu`` places share a GPU. ``command`` trains in place of fkpsearch.worker, ``environment`` is
+    added to its own. Raises InputError.
     """
     if cpus is not None and cpus < 1:
         raise InputError(Problem("--cpus", "must be 1 or more", cpus))
+    if per_gpu < 1:
+        raise InputError(Problem("--per-gpu", "must be 1 or more", per_gpu))
     leave = connect(address)
     try:
-        needs = {"num_cpus": cpus, "num_gpus": 0} if cpus else {"num_cpus": 0, "num_gpus": 1}
-        count = min(trials, workers or room(cpus))
-        extra = dict(environment or {})
-        if cpus:
-            cores = f"{cpus} core{'s' if cpus > 1 else ''}"
-            extra = {**threads_environment(cpus), **extra}
-            where = [Place(f"Ray {number} ({cores})", extra, 0.0) for number in range(1, count + 1)]
-        else:
-            where = [Place(f"Ray GPU {number}", extra, 1.0) for number in range(1, count + 1)]
-        return RayCrew(data, where, needs, command=command, leave=leave)
+        count = min(trials, workers or room(cpus, per_gpu))
+        where = [place_of(number, cpus, per_gpu, environment or {}) for number in range(1, count + 1)]
+        needs = {"num_cpus": cpus, "num_gpus": 0} if cpus else {"num_cpus": 0, "num_gpus": 1 / per_gpu}
+        return RayCrew(data, where, needs, per_gpu=0 if cpus else per_gpu, command=command, leave=leave)
     except BaseException:
         leave()
         raise
 
 
-def room(cpus: int | None) -> int:
+def place_of(number: int, cpus: int | None, per_gpu: int, environment: Mapping[str, str]) -> Place:
+    """One place. Its number sets it apart from the others: a spare child serves no other place than its own."""
+    if cpus is None:
+        return Place(f"Ray GPU {number}" if per_gpu == 1 else f"Ray 1/{per_gpu} GPU {number}", environment, 1 / per_gpu)
+    cores = f"{cpus} core{'s' if cpus > 1 else ''}"
+    return Place(f"Ray {number} ({cores})", {**threads_environment(cpus), **environment}, 0.0)
+
+
+def room(cpus: int | None, per_gpu: int) -> int:
     """For how many workers the cluster has GPUs, or ``cpus`` cores each. Raises InputError where for none."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if cpus is None:
         if gpus := sum(int(node.get("GPU", 0)) for node in nodes):
-            return gpus
+            return gpus * per_gpu
         raise InputError(Problem("--ray", "the cluster has no GPU", advice="say how many cores a worker has: --cpus N"))
     if found := sum(int(node.get("CPU", 0)) // cpus for node in nodes):
         return found

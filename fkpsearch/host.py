@@ -29,7 +29,7 @@ from fkpsearch import __version__
 from fkpsearch.child import WORKER, ChildDied, Process
 from fkpsearch.data import cache_folder, load_data
 from fkpsearch.messages import Message, Saved
-from fkpsearch.places import THREADS, cores, threads_environment
+from fkpsearch.places import cores, find_gpus, on_gpu, threads_environment
 from fkpsearch.plain import writing
 
 HEARING = 60.0
@@ -101,14 +101,22 @@ class Host:
     """The processes of one place."""
 
     def __init__(
-        self, run: str, environment: Mapping[str, str], command: Sequence[str] | None, working_folder: str
+        self,
+        run: str,
+        environment: Mapping[str, str],
+        command: Sequence[str] | None,
+        working_folder: str,
+        per_gpu: int = 0,
     ) -> None:
-        """``run`` is one for all hosts of a search; ``working_folder`` is the supervisor's, used if it is here."""
+        """``run`` is one for all hosts of a search; ``working_folder`` is the supervisor's, used if it is here.
+
+        ``per_gpu`` hosts share a GPU; 0 of them where it has cores only.
+        """
         if Path(working_folder).is_dir():  # a shared file system: relative paths in settings mean the same
             os.chdir(working_folder)
         self._home = cache_folder().resolve() / "ray"
         self._trials = self._home / f"run-{run}"
-        self._environment = dict(environment)
+        self._environment, self._per_gpu = dict(environment), per_gpu
         self._command = tuple(command or WORKER)
         self._data = self._home
         self._children: dict[int, Kept] = {}
@@ -128,9 +136,9 @@ class Host:
 
         threading.Thread(target=self._watch, args=(os.getppid(),), daemon=True).start()
         node = ray.get_runtime_context().get_node_id()
-        if THREADS not in self._environment:  # a GPU's worker: the node's cores are divided among its GPUs
-            gpus = next((row["Resources"].get("GPU", 1) for row in ray.nodes() if row["NodeID"] == node), 1)
-            self._environment |= threads_environment(max(1, cores() // max(1, int(gpus))))
+        if self._per_gpu:  # the node's cores are divided among the workers of its GPUs
+            gpus = next((int(row["Resources"].get("GPU", 1)) for row in ray.nodes() if row["NodeID"] == node), 1)
+            self._environment = {**gpu_environment(self._per_gpu, gpus), **self._environment}
         return Hello(node, socket.gethostname(), __version__)
 
     def unpack(self, parcel: Parcel) -> None:
@@ -226,6 +234,13 @@ class Host:
             yield Heard(child, kept.process.pid, None, {} if kept.saved else read(kept.folder, NOTES))
             if kept.folder:
                 shutil.rmtree(kept.folder, ignore_errors=True)
+
+
+def gpu_environment(per_gpu: int, gpus: int) -> Mapping[str, str]:
+    """Of one of ``per_gpu`` workers of the GPU that Ray lets this process see, on a node that has ``gpus`` of them."""
+    threads = max(1, cores() // (per_gpu * max(1, gpus)))
+    found = find_gpus()
+    return on_gpu(found[0], per_gpu, threads).environment if found else threads_environment(threads)
 
 
 def read(folder: Path | None, names: Sequence[str]) -> Files:

@@ -1,4 +1,4 @@
-"""Typer commands about studies: run, worker, status, export, migrate."""
+"""Typer commands about studies: run, worker, status, export, migrate, replay."""
 
 from __future__ import annotations
 
@@ -64,6 +64,17 @@ def run(
     workers: Workers = "auto",
     per_gpu: PerGpu = 1,
     storage: Storage = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Train on the Ray cluster at HOST:PORT, or auto: this machine's.",
+            metavar="ADDRESS",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    cpus: Annotated[
+        int | None, typer.Option(help="With --ray: cores a worker, in place of a GPU.", rich_help_panel=MACHINES)
+    ] = None,
 ) -> None:
     """Search a space: train trials until the study has as many as asked. Run it again to go on.
 
@@ -81,7 +92,7 @@ def run(
     folder = named_folder(name or own_name, studies)
     check_url(storage)
     faces = open_data(data)
-    crew = crew_of(faces, "1" if tuner and workers == "auto" else workers, per_gpu, trials)
+    crew = crew_of(faces, "1" if tuner and workers == "auto" else workers, per_gpu, trials, ray, cpus)
     if tuner:
         alone(crew, storage)
         with hushed():
@@ -187,17 +198,21 @@ def migrate(
     new_space: Annotated[str, typer.Argument(help="The changed space.", metavar="NEW_SPACE")],
     name: Annotated[str | None, typer.Option(help="The new study's name; the space's file name by default.")] = None,
     studies: StudiesFolder = STUDIES,
+    storage: Storage = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Carry a study's finished trials into a new study of a changed space; says first which, and which not and why."""
-    from fkpsearch.ledger import find_folder, named_folder, read
+    """Carry a study's finished trials into a new study of a changed space; says first which, and which not and why.
+
+    The new study is kept in its folder, wherever the old one is.
+    """
+    from fkpsearch.ledger import find, named_folder
     from fkpsearch.migrate import carry, plan_migration
     from fkpsearch.opening import open_space
     from fkpsearch.tables import migration_view
 
     own_name, space = open_space(new_space)
     folder = named_folder(name or own_name, studies)
-    plan = plan_migration(read(find_folder(study, studies)), space, folder)
+    plan = plan_migration(find(study, studies, storage), space, folder)
     console().print(migration_view(plan))
     if plan.kept and not yes:
         if not (sys.stdin.isatty() and on_a_terminal()):
@@ -208,6 +223,32 @@ def migrate(
     named = f" --name {folder.name}" if folder.name != own_name else ""
     typer.echo(f"{len(plan.kept)} trials carried into {folder}")
     typer.echo(f"next: fkpsearch run {shlex.quote(new_space)}{named} --trials N, these {len(plan.kept)} included")
+
+
+def replay(
+    study: StudyArgument,
+    trial: Annotated[int, typer.Option(help="Its number.")],
+    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
+    to: Annotated[Path | None, typer.Option(help="Keep what the training leaves here.", metavar="DIR")] = None,
+    studies: StudiesFolder = STUDIES,
+    storage: Storage = None,
+) -> None:
+    """Train a trial once more; exit status 0 if it comes back bit for bit, else 1 with what is different."""
+    import tempfile
+
+    from fkpsearch.ledger import find
+    from fkpsearch.replay import find_original, in_words, outside
+    from fkpsearch.replay import replay as train_again
+
+    ledger = find(study, studies, storage)
+    original = find_original(ledger, trial)
+    faces = open_data(data or ledger.facts.data)
+    with tempfile.TemporaryDirectory() as temporary, progress(f"training trial {trial}") as tick:
+        folder = outside(ledger, to) if to else Path(temporary)
+        made = train_again(original, faces, folder, this_command(), tick)
+    typer.echo("\n".join(in_words(made)))
+    if made.differing:
+        raise typer.Exit(1)
 
 
 def watched(go: Callable[[Callable[[Event], None]], Ledger], name: str, trials: int, seconds: float) -> Ledger:
@@ -222,8 +263,10 @@ def watched(go: Callable[[Callable[[Event], None]], Ledger], name: str, trials: 
         raise typer.Exit(130) from None
 
 
-def crew_of(data: Data, workers: str, per_gpu: int, trials: int) -> Crew:
-    """This machine's places. Raises InputError."""
+def crew_of(
+    data: Data, workers: str, per_gpu: int, trials: int, ray: str | None = None, cpus: int | None = None
+) -> Crew:
+    """This machine's places, or those of a Ray cluster. Raises InputError."""
     from fkpsearch.crew import Local
     from fkpsearch.places import places
 
@@ -232,6 +275,12 @@ def crew_of(data: Data, workers: str, per_gpu: int, trials: int) -> Crew:
         if not workers.isdigit():
             raise InputError(Problem("--workers", "must be a number, or auto", workers))
         number = int(workers)
+    if ray is not None:
+        from fkpsearch.cluster import ray_crew
+
+        return ray_crew(ray, data, cpus, trials, workers=None if number == "auto" else number, per_gpu=per_gpu)
+    if cpus is not None:
+        raise InputError(Problem("--cpus", "goes with --ray only", cpus, "say with --workers how many share the cores"))
     return Local(data.folder, places(number, per_gpu=per_gpu, trials=trials))
 
 

@@ -26,7 +26,7 @@ ROWS = (
     "database journal proxy patience patient storage",
     "ledger events lease claim twins engine tuner attempt books crew host cluster supervisor opening study once",
     "samples status",
-    "migrate",
+    "migrate replay",
     "card export",
     "tables live screen options searching cli",
 )
