@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import re
 import socket
 import threading
 import time
@@ -27,10 +26,10 @@ from fkpsearch.child import Child, ChildDied
 from fkpsearch.data import Data
 from fkpsearch.environment import VARIABLES, backend
 from fkpsearch.errors import InputError, Problem
-from fkpsearch.host import Files, Heard, Hello, Host, Parcel
-from fkpsearch.messages import Full, Message, Refused
+from fkpsearch.host import Hello, Host, Parcel
+from fkpsearch.messages import Refused
 from fkpsearch.places import AUTO, Place, threads_environment
-from fkpsearch.plain import writing
+from fkpsearch.post import Post, RayChild, bring_home, death, ray_error
 from fkpsearch.source import find_training
 
 REACHING = 5.0
@@ -38,101 +37,6 @@ REACHING = 5.0
 
 PARTING = 10.0
 """Seconds the end of a search waits for what its hosts still have to say"""
-
-ANSWERS = ("hello", "unpack", "hear")
-"""What hosts are asked and somebody waits for the answer"""
-
-
-class RayChild:
-    """A training process on a node, seen from the supervisor."""
-
-    def __init__(self, number: int, post: Post, wake: Callable[[], None]) -> None:
-        self.number, self._post, self._wake = number, post, wake
-        self.files: Files = {}
-        """What it has left for its trial's folder"""
-        self.home: Path | None = None
-        """That folder"""
-        self._pid, self._memory, self._asked = 0, 0, False
-        self._heard: queue.Queue[Message | ChildDied] = queue.Queue()
-
-    @property
-    def pid(self) -> int:
-        return self._pid
-
-    @property
-    def placed(self) -> bool:
-        return self._post.hello is not None or self._post.closed
-
-    def send(self, do: str, **content: object) -> None:
-        if do == "train":
-            self.home = Path(str(content["folder"]))
-            content["data"] = self._post.data
-        self._post.tell("send", self.number, do, content)
-
-    def receive(self, timeout: float) -> Message | None:
-        try:
-            message = self._heard.get(timeout=timeout) if timeout else self._heard.get_nowait()
-        except queue.Empty:
-            return None
-        if isinstance(message, ChildDied):
-            self._heard.put(message)  # it stays dead for the next caller
-            raise message
-        return message
-
-    def memory(self) -> int:
-        if not self._asked and self._pid:
-            self._asked = True
-            self._post.ask("memory", self.number, then=self._weigh)
-        return self._memory
-
-    def _weigh(self, answer: Future[int]) -> None:
-        self._asked = False
-        self._memory = answer.result() if not answer.exception() else self._memory
-
-    def release(self) -> None:
-        self._post.tell("release", self.number)
-
-    def kill(self) -> None:
-        """End it; the host does so before it does anything else that it is told from now on."""
-        self._post.children.pop(self.number, None)
-        self._post.tell("kill", self.number)
-
-    def say(self, message: Message | ChildDied, pid: int = 0) -> None:
-        """It has said something."""
-        self._pid = pid or self._pid
-        self._heard.put(message)
-        self._wake()
-
-
-class Post:
-    """The host of one place, from the moment Ray is asked for it to its death."""
-
-    def __init__(self, actor: Any, data: str, answers: queue.SimpleQueue[Any]) -> None:
-        """``data`` is the data folder's name at home; what the actor answers is put into ``answers``."""
-        self.actor, self.data, self._answers = actor, data, answers
-        self.children: dict[int, RayChild] = {}
-        self.hello: Hello | None = None
-        """Where it is; None while Ray has no room for it"""
-        self.closed = False
-
-    def tell(self, what: str, *content: object) -> None:
-        """Tell the actor something; whether it still lives shows elsewhere."""
-        if not self.closed:
-            with contextlib.suppress(_errors()):
-                getattr(self.actor, what).remote(*content)
-
-    def ask(self, what: str, *content: object, then: Callable[[Future[Any]], None] | None = None) -> None:
-        """Ask the actor something."""
-        method = getattr(self.actor, what)
-        if what == "hear":
-            method = method.options(concurrency_group="ears")
-        then = then or (lambda answer: self._answers.put((self, what, answer)))
-        method.remote(*content).future().add_done_callback(then)
-
-    def say_to_all(self, message: Message | ChildDied) -> None:
-        """Let every child have said the same."""
-        for child in list(self.children.values()):
-            child.say(message)
 
 
 class RayCrew:
@@ -199,14 +103,19 @@ class RayCrew:
             post, what, answer = one
             if post.closed:
                 continue
-            if why := answer.exception():
-                self._bury(post, death(why, post))
-            elif what == "hello":
-                self._greet(post, answer.result())
-            elif what == "hear":
+            try:
+                self._take_in(post, what, answer.result())
+            except Exception as why:  # whatever ends a host ends its children
+                post.end(death(why, post))
+
+    def _take_in(self, post: Post, what: str, answer: Any) -> None:
+        match what:
+            case "hello":
+                self._greet(post, answer)
+            case "hear":
                 post.ask("hear")
-                for heard in answer.result():
-                    deliver(post, heard)
+                for heard in answer:
+                    post.deliver(heard)
 
     def _greet(self, post: Post, hello: Hello) -> None:
         post.hello = hello
@@ -214,12 +123,6 @@ class RayCrew:
             rule = f"has fkpsearch {hello.version}, the supervisor {__version__}"
             line = f"node {hello.name}: {rule}; install the same on both"
             post.say_to_all(Refused.model_validate({"is": "refused", "lines": [line]}))
-
-    def _bury(self, post: Post, why: ChildDied) -> None:
-        """A host is gone, and its children with it."""
-        post.closed = True
-        post.say_to_all(why)
-        _kill(post.actor)
 
     # ---- ends
 
@@ -238,56 +141,11 @@ class RayCrew:
         self._answers.put(None)
         self._listener.join()
         ends = [post.actor.close.remote() for post in posts if post.hello and not post.closed]
-        with contextlib.suppress(_errors()):
+        with contextlib.suppress(ray_error()):
             ray.wait(ends, num_returns=max(1, len(ends)), timeout=PARTING) if ends else None
         for post in posts:
-            post.closed = True
-            _kill(post.actor)
+            post.end()
         self._leave()
-
-
-def deliver(post: Post, heard: Heard) -> None:
-    """Let a child have said what its host heard."""
-    child = post.children.get(heard.child)
-    if child is None:
-        return
-    message = heard.message
-    if message is None:  # it has left, with no more than its trial's notes
-        post.children.pop(heard.child)
-        if child.home:
-            with contextlib.suppress(OSError):
-                bring_home(heard.files, child.home)
-        return
-    if isinstance(message, Full) and post.hello:
-        message = message.model_copy(update={"why": f"node {post.hello.name}: {message.why}"})
-    child.files = heard.files or child.files  # its end, which follows at once, brings none
-    child.say(message, heard.pid)
-
-
-def bring_home(files: Files, folder: Path) -> None:
-    """Write a trial's files into its folder, each whole or not at all. Raises OSError."""
-    for name, content in files.items():
-        with writing(folder / name, "wb") as file:
-            file.write(content.data)
-
-
-NODE_DIED = re.compile("its node has died")
-"""How Ray says so"""
-
-
-def death(why: BaseException, post: Post) -> ChildDied:
-    """A host's end as that of its children."""
-    name = f"node {post.hello.name}" if post.hello else "a node"
-    lines = [line.strip() for line in str(why).splitlines() if line.strip()] or [type(why).__name__]
-    if any(NODE_DIED.search(line) for line in lines):
-        return ChildDied(f"{name} of the cluster died", node=True)
-    told = lines[-1]  # of an error on the node, which brings its traceback along
-    if isinstance(why, _errors()) and "creation task" not in str(why):
-        told = next((line for line in lines if line.startswith("The actor ") and "because" in line), told)
-    return ChildDied(f"{name} of the cluster: {told[:300]}")
-
-
-# ---- the cluster
 
 
 def ray_crew(
@@ -397,16 +255,3 @@ def hush(quiet: bool) -> None:
     from ray._private import worker
 
     worker._worker_logs_enabled = not quiet
-
-
-def _errors() -> type[Exception]:
-    from ray.exceptions import RayError
-
-    return RayError  # type: ignore[no-any-return]
-
-
-def _kill(actor: Any) -> None:
-    import ray
-
-    with contextlib.suppress(_errors()):
-        ray.kill(actor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 import tiny
 
 from fkpsearch.data import Data, load_data
-from fkpsearch.events import Event, TrialFinished, TrialRetried, TrialStarted
+from fkpsearch.errors import InputError
+from fkpsearch.events import EpochDone, Event, TrialFinished, TrialRetried, TrialStarted, Waiting
 from fkpsearch.study import search
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'fkpsearch[ray]'")
@@ -29,7 +31,7 @@ class Cluster:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        node: dict[str, Any] = {"object_store_memory": STORE}
+        node: dict[str, Any] = {"object_store_memory": STORE, "include_log_monitor": False}
         head = {"num_cpus": 1, "include_dashboard": False, **node}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address: str = self._cluster.address
@@ -38,7 +40,7 @@ class Cluster:
 
     def kill(self) -> None:
         """Kill -9 the raylet of the node with two cores."""
-        os.kill(self._others[0].all_processes["raylet"][0].process.pid, 9)
+        os.kill(self._others[0].all_processes["raylet"][0].process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         self._cluster.shutdown()
@@ -58,11 +60,11 @@ def cluster() -> Iterator[Cluster]:
             made.close()
 
 
-def tiny_crew(cluster: Cluster, data: Data, epoch: float) -> Any:
+def tiny_crew(cluster: Cluster, data: Data, epoch: float, workers: int | None = None) -> Any:
     from fkpsearch.cluster import ray_crew
 
     environment = {"TINY_FINGERPRINT": data.faces.fingerprint, "TINY_EPOCH": str(epoch)}
-    return ray_crew(cluster.address, data, 1, 1000, command=tiny.COMMAND, environment=environment)
+    return ray_crew(cluster.address, data, 1, 1000, workers=workers, command=tiny.COMMAND, environment=environment)
 
 
 def trainers() -> list[psutil.Process]:
@@ -112,6 +114,97 @@ def test_a_search_whose_node_dies_midway_has_exactly_its_trials_and_all_models_a
             assert (home / "validation.npz").read_text() == str(trial.value)
     wait_until(lambda: not trainers())
     assert not list(Path(os.environ["FKPSEARCH_CACHE"]).glob("ray/run-*"))
+
+
+def test_a_killed_process_is_followed_on_its_node_and_places_without_room_hold_nothing_up(
+    cluster: Cluster, tmp_path: Path, shared_tiny: Path
+) -> None:
+    data = load_data(shared_tiny)
+    pids: dict[int, int] = {}
+    epochs: list[int] = []
+    retried: list[int] = []
+
+    def watch(event: Event) -> None:
+        match event:
+            case TrialStarted(number=number, pid=pid):
+                pids[number] = pid
+            case EpochDone(number=0, epoch=epoch):
+                epochs.append(epoch)
+                if epoch == 2 and not retried:
+                    os.kill(pids[0], signal.SIGKILL)
+            case TrialRetried(number=number):
+                retried.append(number)
+
+    # the last test has left room for two
+    crew = tiny_crew(cluster, data, 0.1, workers=5)
+    ledger = search(tiny.space_of(pruner="never"), data, tmp_path / "study", trials=5, seed=3, crew=crew, watch=watch)
+    assert [trial.state.name for trial in ledger.trials] == ["COMPLETE"] * 5
+    assert retried == [0]
+    assert epochs in ([1, 2, 2, 3], [1, 2, 3])  # never the first again: the second was on the node, or the third
+
+
+def test_a_search_without_any_room_says_so_once_and_goes_on_when_there_is_some(
+    cluster: Cluster, tmp_path: Path, shared_tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from fkpsearch import supervisor
+    from fkpsearch.cluster import connect
+
+    monkeypatch.setattr(supervisor, "ROOM", 1.0)
+    data = load_data(shared_tiny)
+    said: list[str] = []
+    leave = connect(cluster.address)
+    try:
+        others = [ray.remote(Somebody).options(num_cpus=1).remote() for _ in range(2)]
+        ray.get([one.works.remote() for one in others])
+
+        def watch(event: Event) -> None:
+            if isinstance(event, Waiting):
+                said.append(event.why)
+                ray.kill(others[0])
+
+        ledger = search(
+            tiny.space_of(), data, tmp_path / "study", trials=2, seed=3, crew=tiny_crew(cluster, data, 0), watch=watch
+        )
+    finally:
+        leave()
+    assert len(ledger.finished()) == 2
+    assert said == ["no machine has room for a training process"]
+
+
+class Somebody:
+    """Another user of the cluster."""
+
+    def works(self) -> bool:
+        return True
+
+
+def test_a_node_with_another_version_is_refused_with_the_difference(
+    cluster: Cluster, tmp_path: Path, shared_tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fkpsearch import __version__
+    from fkpsearch import cluster as room
+
+    monkeypatch.setattr(room, "__version__", "0.0.1")
+    data = load_data(shared_tiny)
+    with pytest.raises(InputError, match=rf"has fkpsearch {__version__}, the supervisor 0\.0\.1; install the same"):
+        search(tiny.space_of(), data, tmp_path / "study", trials=2, seed=3, crew=tiny_crew(cluster, data, 0))
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("127.0.0.1:1", r"--ray: no cluster answers \(.*refused\) \(got 127.0.0.1:1\); start one with"),
+        ("ray://127.0.0.1:1", r"--ray: is not the address of a cluster \(got ray://127.0.0.1:1\); write HOST:PORT"),
+        ("somewhere", r"--ray: is not the address of a cluster \(got somewhere\); write HOST:PORT"),
+    ],
+)
+def test_an_address_without_a_cluster_is_one_line(address: str, line: str, shared_tiny: Path) -> None:
+    from fkpsearch.cluster import ray_crew
+
+    with pytest.raises(InputError, match=line):
+        ray_crew(address, load_data(shared_tiny), 1, 10)
 
 
 def wait_until(holds: Any, seconds: float = 10.0) -> None:
