@@ -151,6 +151,10 @@ def test_a_search_without_any_room_says_so_once_and_goes_on_when_there_is_some(
     from fkpsearch import supervisor
     from fkpsearch.cluster import connect
 
+    class Somebody:
+        def works(self) -> bool:
+            return True
+
     monkeypatch.setattr(supervisor, "ROOM", 1.0)
     data = load_data(shared_tiny)
     said: list[str] = []
@@ -171,13 +175,6 @@ def test_a_search_without_any_room_says_so_once_and_goes_on_when_there_is_some(
         leave()
     assert len(ledger.finished()) == 2
     assert said == ["no machine has room for a training process"]
-
-
-class Somebody:
-    """Another user of the cluster."""
-
-    def works(self) -> bool:
-        return True
 
 
 def test_a_node_with_another_version_is_refused_with_the_difference(
