@@ -15,7 +15,7 @@ from fkpsearch.errors import Problem, StorageAway
 
 T = TypeVar("T")
 
-PAUSES = (0.1, 15.0)
+PAUSES = (0.1, 5.0)
 """Seconds: the first wait for a database that is gone, and the longest; each is about twice the one before"""
 
 HURRY = 5.0
@@ -97,6 +97,16 @@ def why_gone(why: BaseException) -> str:
         return _why_grpc_gone(why)
     if isinstance(why, OSError) and why.errno in _FILE_AWAY:
         return why.strerror or str(why)
+    if type(why).__module__.split(".")[0] == "botocore":
+        return _why_s3_gone(why)
+    return ""
+
+
+def _why_s3_gone(why: Any) -> str:
+    bases = {base.__name__ for base in type(why).__mro__}
+    status = getattr(why, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if bases & {"HTTPClientError", "ConnectionError", "IncompleteReadError"} or status >= 500 or status == 429:
+        return next(iter(str(why).splitlines()), "")
     return ""
 
 

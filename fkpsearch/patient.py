@@ -34,6 +34,7 @@ class Patient(BaseStorage):
         """How often the database was gone since this was made"""
         self._patience, self._read_only = patience, read_only
         self._known: set[int] = set()  # trials that run because this process made or claimed them
+        self._numbers: dict[int, int] = {}
         self._backend = patience.call(lambda again: open_backend(), self._count)
         inner = getattr(self._backend, "_backend", None) if not isinstance(self._backend, Journal) else self._backend
         self._claims = inner if isinstance(inner, Database | Journal) else None
@@ -259,6 +260,20 @@ class Patient(BaseStorage):
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         """As Optuna's."""
         return self._read(lambda: self._backend.get_trial_id_from_study_id_trial_number(study_id, trial_number))
+
+    def get_trial_number_from_id(self, trial_id: int) -> int:
+        """As Optuna's, which reads the whole trial for it each time."""
+        if trial_id not in self._numbers:
+            self._numbers[trial_id] = self.get_trial(trial_id).number
+        return self._numbers[trial_id]
+
+    def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
+        """As Optuna's, whose cache reads the whole trial for them."""
+        return self._read(lambda: (self._claims or self._backend).get_trial_user_attrs(trial_id))
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        """As Optuna's, whose cache reads the whole trial for them."""
+        return self._read(lambda: (self._claims or self._backend).get_trial_system_attrs(trial_id))
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """As Optuna's."""

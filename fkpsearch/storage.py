@@ -151,7 +151,7 @@ def _open(
         must_stop=must_stop,
         on_wait=on_wait,
         safe=lambda text: hide_password(text, url),
-        translate=lambda why: _translated(url, why),
+        translate=lambda why: as_study_error(url, why),
     )
     return Patient(lambda: _backend(url, read_only=read_only), wait, read_only=read_only)
 
@@ -226,13 +226,13 @@ def storage_errors(place: str | Path) -> Iterator[None]:
     except Exception as why:
         if isinstance(why, OSError) and not _is_full(why):
             raise
-        if (error := _translated(str(getattr(why, "filename", None) or place), why)) is None:
+        if (error := as_study_error(str(getattr(why, "filename", None) or place), why)) is None:
             raise
         raise error from None  # what was raised before may carry the password
 
 
-def _translated(place: str, why: Exception) -> Exception | None:
-    """A StudyError in the place of an error that a storage raised; None for what Optuna raises on purpose."""
+def as_study_error(place: str, why: Exception) -> Exception | None:
+    """A StudyError in the place of an error that a storage or store raised; None for what Optuna raises on purpose."""
     import optuna
     import sqlalchemy
 
@@ -240,7 +240,7 @@ def _translated(place: str, why: Exception) -> Exception | None:
 
     broken = (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError, OSError)
     chain = list(chain_of(why))
-    if isinstance(why, FkpError) or not (isinstance(why, broken) or _is_grpc(why) or "table schema" in str(why)):
+    if isinstance(why, FkpError) or not (isinstance(why, broken) or _is_client(why) or "table schema" in str(why)):
         return None
     reason = next((text for one in reversed(chain) if (text := _first_line(one))), type(why).__name__)
     reason = hide_password(reason, place)
@@ -249,15 +249,15 @@ def _translated(place: str, why: Exception) -> Exception | None:
     return StudyError(Problem(place_of(place), f"cannot be used: {reason}"))
 
 
-def _is_grpc(why: BaseException) -> bool:
-    return type(why).__module__.split(".")[0] == "grpc"
+def _is_client(why: BaseException) -> bool:
+    return type(why).__module__.split(".")[0] in ("grpc", "boto3", "botocore", "s3transfer")
 
 
 def _first_line(why: BaseException) -> str:
     if isinstance(why, OSError) and why.strerror:
         return why.strerror
-    text = why.details() if _is_grpc(why) and hasattr(why, "details") else str(why)
-    return next(iter(str(text).splitlines()), "")
+    details = getattr(why, "details", None) if _is_client(why) else None  # of gRPC: its text has many lines
+    return next(iter(str(details() if callable(details) else why).splitlines()), "")
 
 
 def _is_full(why: BaseException) -> bool:
