@@ -147,10 +147,14 @@ NODE_DIED = "its node has died"
 
 def death(why: BaseException, post: Post) -> ChildDied:
     """A host's end as that of its children."""
+    from ray.exceptions import ActorUnavailableError
+
     name = f"node {post.hello.name}" if post.hello else "a node"
     lines = [line.strip() for line in str(why).splitlines() if line.strip()] or [type(why).__name__]
     if NODE_DIED in str(why):
         return ChildDied(f"{name} of the cluster died", node=True)
+    if isinstance(why, ActorUnavailableError):  # what it has said meanwhile may be lost
+        return ChildDied(f"{name} of the cluster is out of reach", node=True)
     told = lines[-1]  # of an error on the node, which brings its traceback along
     if isinstance(why, ray_error()) and "creation task" not in str(why):
         told = next((line for line in lines if line.startswith("The actor ") and "because" in line), told)
