@@ -136,7 +136,7 @@ class RayCrew:
 
         posts = [post for post in self._posts.values() if not post.closed]
         deadline = time.monotonic() + PARTING
-        while any(post.children for post in posts if not post.closed) and time.monotonic() < deadline:
+        while any(post.awaited for post in posts) and time.monotonic() < deadline:
             time.sleep(0.02)
         self._answers.put(None)
         self._listener.join()

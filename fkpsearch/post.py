@@ -24,6 +24,7 @@ class RayChild:
         """What it has left for its trial's folder"""
         self.home: Path | None = None
         """That folder"""
+        self.leaving = False
         self._pid, self._memory, self._asked = 0, 0, False
         self._heard: queue.Queue[Message | ChildDied] = queue.Queue()
 
@@ -62,6 +63,7 @@ class RayChild:
         self._memory = answer.result() if not answer.exception() else self._memory
 
     def release(self) -> None:
+        self.leaving = True
         self._post.tell("release", self.number)
 
     def kill(self) -> None:
@@ -86,6 +88,11 @@ class Post:
         self.hello: Hello | None = None
         """Where it is; None while Ray has no room for it"""
         self.closed = False
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a child that was released may still bring something home."""
+        return not self.closed and any(child.leaving for child in list(self.children.values()))
 
     def tell(self, what: str, *content: object) -> None:
         """Tell the actor something; whether it still lives shows elsewhere."""

@@ -16,7 +16,7 @@ import pytest
 import tiny
 
 from fkpsearch import __version__, supervisor
-from fkpsearch.cluster import RayCrew, connect, ray_crew
+from fkpsearch.cluster import RayCrew, check_reach, connect, ray_crew
 from fkpsearch.data import Data, load_data
 from fkpsearch.errors import InputError
 from fkpsearch.events import EpochDone, Event, TrialFinished, TrialRetried, TrialStarted, Waiting
@@ -224,9 +224,9 @@ def test_a_node_with_another_version_is_refused_with_the_difference(
         ("somewhere", r"--ray: is not the address of a cluster \(got somewhere\); write HOST:PORT"),
     ],
 )
-def test_an_address_without_a_cluster_is_one_line(address: str, line: str, shared_tiny: Path) -> None:
+def test_an_address_without_a_cluster_is_one_line(address: str, line: str) -> None:
     with pytest.raises(InputError, match=line):
-        ray_crew(address, load_data(shared_tiny), 1, 10)
+        check_reach(address)
 
 
 def wait_until(holds: Any, seconds: float = 10.0) -> None:
