@@ -13,6 +13,7 @@ from fkpsearch.child import ChildDied
 from fkpsearch.host import Files, Heard, Hello
 from fkpsearch.messages import Full, Message
 from fkpsearch.plain import writing
+from fkpsearch.run_folder import CHECKPOINT
 
 
 class RayChild:
@@ -53,9 +54,10 @@ class RayChild:
         return message
 
     def memory(self) -> int:
-        if not self._asked and self._pid:
-            self._asked = True
-            self._post.ask("memory", self.number, then=self._weigh)
+        if not (self._asked or self._post.closed) and self._pid:
+            with contextlib.suppress(ray_error()):
+                self._post.ask("memory", self.number, then=self._weigh)
+                self._asked = True
         return self._memory
 
     def _weigh(self, answer: Future[int]) -> None:
@@ -142,7 +144,11 @@ class Post:
 
 
 def bring_home(files: Files, folder: Path) -> None:
-    """Write a trial's files into its folder, each whole or not at all. Raises OSError."""
+    """Write a trial's files into its folder, each whole or not at all. Raises OSError.
+
+    An older checkpoint there, of a search without a cluster, is of no use any more.
+    """
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     for name, content in files.items():
         with writing(folder / name, "wb") as file:
             file.write(content.data)
@@ -154,7 +160,7 @@ NODE_DIED = "its node has died"
 
 def death(why: BaseException, post: Post) -> ChildDied:
     """A host's end as that of its children."""
-    from ray.exceptions import ActorUnavailableError
+    from ray.exceptions import ActorUnavailableError, OutOfMemoryError
 
     name = f"node {post.hello.name}" if post.hello else "a node"
     lines = [line.strip() for line in str(why).splitlines() if line.strip()] or [type(why).__name__]
@@ -162,6 +168,8 @@ def death(why: BaseException, post: Post) -> ChildDied:
         return ChildDied(f"{name} of the cluster died", node=True)
     if isinstance(why, ActorUnavailableError):  # what it has said meanwhile may be lost
         return ChildDied(f"{name} of the cluster is out of reach", node=True)
+    if isinstance(why, OutOfMemoryError):
+        return ChildDied(f"killed by Ray: {name} of the cluster ran out of memory", out_of_memory=True)
     told = lines[-1]  # of an error on the node, which brings its traceback along
     if isinstance(why, ray_error()) and "creation task" not in str(why):
         told = next((line for line in lines if line.startswith("The actor ") and "because" in line), told)
