@@ -40,7 +40,8 @@ _POSTGRES_AWAY = re.compile(r"08...|40001|40P01|57P0[1-4]|53300|55P03|25006")
 is not promoted yet (https://www.postgresql.org/docs/current/errcodes-appendix.html)"""
 
 _POSTGRES_REFUSED = re.compile(
-    r"authentication failed|pg_hba\.conf|does not exist|no password supplied|invalid .*option|not permitted to log in"
+    r"authentication failed|pg_hba\.conf|does not exist|no password supplied|not permitted to log in|certificate|"
+    r"support SSL|invalid .*(option|value)"
 )
 """Why a connection, which comes without a code, will not be better later"""
 
@@ -59,7 +60,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "tcp_user_timeout": 60_000,
         "application_name": "fkpsearch",
     },
-    "mysql": {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60},
+    "mysql": {
+        "connect_timeout": 10,
+        "read_timeout": 30,
+        "write_timeout": 30,
+        "init_command": "SET SESSION innodb_lock_wait_timeout = 20",  # an answer by then, or none at all
+    },
 }
 
 
@@ -92,7 +98,8 @@ class Database(RDBStorage):
 
     def __init__(self, url: URL, *, read_only: bool = False) -> None:
         name = url.get_backend_name()
-        options: dict[str, Any] = {"connect_args": dict(_OPTIONS[name]), "plugins": ["fkpsearch"]}
+        ours = {key: value for key, value in _OPTIONS[name].items() if key not in url.query}
+        options: dict[str, Any] = {"connect_args": ours, "plugins": ["fkpsearch"]}
         if name != "sqlite":
             # no ping before each use: a connection that was cut while idle is one more outage, over with the next try
             options |= {"pool_pre_ping": False, "pool_size": 2, "max_overflow": 3, "pool_recycle": 1800}
@@ -275,7 +282,8 @@ def _why_gone(context: ExceptionContext) -> str:
             if code:
                 gone = bool(_POSTGRES_AWAY.fullmatch(code))
             else:
-                gone = type(why).__name__ == "OperationalError" and not _POSTGRES_REFUSED.search(str(why))
+                operational = any(base.__name__ == "OperationalError" for base in type(why).__mro__)
+                gone = operational and not _POSTGRES_REFUSED.search(str(why))
         case _:
             number = why.args[0] if why.args and isinstance(why.args[0], int) else None
             gone = number in _MYSQL_AWAY

@@ -153,11 +153,9 @@ def out_of_memory(why: BaseException) -> str:
 
 def disk_full(why: BaseException) -> str:
     """What an error, or one that it came from, says of a full disk or a used-up quota; else nothing."""
-    for one in _chain(why):
-        for text in map(os.strerror, (errno.ENOSPC, errno.EDQUOT)):
-            if isinstance(one, OSError) and (one.strerror == text or text in str(one)):  # HDF5's has but a text
-                return text
-    return ""
+    texts = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+    # by its text: HDF5's errors have no number, TensorFlow's are not the system's
+    return next((text for one in _chain(why) for text in texts if text in str(one)), "")
 
 
 def _chain(why: BaseException | None) -> Iterator[BaseException]:

@@ -42,8 +42,9 @@ def train_once(
     """Train and leave settings, history, validation answers and model in ``folder`` (it exists).
 
     The same process a study's trial gets, so the same settings give the same value; ``environment`` is that of its
-    place, by default of a search's only worker. What ``on_epoch`` raises ends the training. Raises Diverged, TrialError when the training failed, ChildDied
-    when its process died, InputError when the user has to mend something.
+    place, by default of a search's only worker. What ``on_epoch`` raises ends the training. Raises Diverged,
+    TrialError when the training failed, ChildDied when its process died, InputError when the user has to mend
+    something.
     """
     if settings.prepare.face_box == "mtcnn":
         check_installed()

@@ -49,6 +49,7 @@ class Patience:
         since: float | None = None
         told = False
         for pause in _pauses():
+            began = time.monotonic()
             try:
                 return do(since is not None)
             except Exception as why:
@@ -58,7 +59,7 @@ class Patience:
                         raise
                     raise error from None  # what was raised before may carry a password
             if since is None:
-                since = time.monotonic()
+                since = began
                 on_outage()
             elif not told:  # a deadlock is over with the second try, and no news
                 told = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 import uuid
 from collections.abc import Callable, Container, Sequence
 from datetime import datetime
@@ -21,6 +22,9 @@ from fkpsearch.journal import Journal
 from fkpsearch.patience import Patience
 
 T = TypeVar("T")
+
+SETTLING = 0.3
+"""Seconds over gRPC between writing one's name on a trial and looking whose is on it"""
 
 TOKEN = "fkpsearch:made"
 """The system attribute by which a trial without an owner is known again when the answer to its making was lost"""
@@ -224,8 +228,8 @@ class Patient(BaseStorage):
     def take_over(self, trial_id: int, owner: str | None) -> bool:
         """Make a running trial of ``owner`` ours, unless it is not running or not theirs any more.
 
-        Of two that try at once only one succeeds; over gRPC, which can do no such thing, only if they do
-        not try within the same moment.
+        Of two that try at once one succeeds. Over gRPC, which has no operation for it, both do where one of them
+        stood still between its look and its write.
         """
 
         def do(again: bool) -> bool:
@@ -238,6 +242,7 @@ class Patient(BaseStorage):
             if trial.state != TrialState.RUNNING or theirs != owner:
                 return False
             self._backend.set_trial_user_attr(trial_id, OWNER, self._owner)
+            time.sleep(SETTLING)  # of two the later writer has it
             return bool(self._backend.get_trial(trial_id).user_attrs.get(OWNER) == self._owner)
 
         done = self._write(do)

@@ -15,7 +15,7 @@ import importlib.util
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,8 +44,6 @@ _DRIVERS = {
 """Of each scheme: what SQLAlchemy calls it, the module it needs, our extra that has it"""
 
 _SECRET = re.compile(r"([?&;](?:\w*passw(?:or)?d|sslkey|token|secret\w*)=)([^&#\s]*)", re.IGNORECASE)
-
-_SECRET_VARIABLES = ("FKPSEARCH_STORAGE", "PGPASSWORD", "MYSQL_PWD")
 
 HIDDEN = "***"
 
@@ -93,11 +91,6 @@ def hide_password(text: str, url: str) -> str:
 def safe_command(words: Sequence[str]) -> list[str]:
     """A command line as it may be recorded."""
     return [safe_url(word) if "://" in word else word for word in words]
-
-
-def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment as it may be handed to a child that opens no storage."""
-    return {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
 
 
 def _secrets(url: str) -> set[str]:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import servers
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from fkpsearch.child import environment_of_children
 from fkpsearch.errors import DiskFull, FkpError, StorageAway, StudyError
 from fkpsearch.journal import HolderLock
 from fkpsearch.patient import Patient
@@ -34,7 +36,6 @@ from fkpsearch.storage import (
     open_storage,
     open_to_read,
     safe_command,
-    safe_environment,
     safe_url,
     storage_errors,
 )
@@ -342,6 +343,15 @@ def test_patience_ends(tmp_path: Path) -> None:
         assert str(caught.value).startswith(f"{url.replace('secret', '***')}: was away for 0 s (")
 
 
+@pytest.mark.parametrize(("scheme", "timeout"), [("postgresql", "connect_timeout"), ("mysql", "read_timeout")])
+def test_a_server_that_says_nothing_is_one_that_is_away(scheme: str, timeout: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"{scheme}://me:***@127.0.0.1:{silent.getsockname()[1]}/faces?{timeout}=2"
+        with pytest.raises(StorageAway) as caught:
+            open_storage(place.replace("***", "secret"), patience=1)
+        assert str(caught.value).startswith(f"{place}: was away for 1 s (")
+
+
 def test_whoever_must_stop_waits_no_longer_than_for_a_deadlock() -> None:
     stop = threading.Timer(0.5, lambda: None)
     stop.start()
@@ -526,9 +536,10 @@ def test_a_password_is_hidden_in_any_spelling() -> None:
     assert hide_password(text, url) == "could not use *** (***) for postgresql://me:***@host/faces"
 
 
-def test_a_child_gets_no_password_in_its_environment() -> None:
-    environment = {"FKPSEARCH_STORAGE": "postgresql://me:secret@host/faces", "PGPASSWORD": "secret", "HOME": "/root"}
-    assert safe_environment(environment) == {"HOME": "/root"}
+def test_a_child_gets_no_password_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FKPSEARCH_STORAGE", "postgresql://me:secret@host/faces")
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    assert "secret" not in str(environment_of_children({"FKPSEARCH_THREADS": "1"}))
 
 
 # URLs
