@@ -12,7 +12,6 @@ import os
 import queue
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -36,7 +35,7 @@ REACHING = 5.0
 """Seconds a cluster has to answer; Ray itself would try for many minutes"""
 
 PARTING = 10.0
-"""Seconds the end of a search waits for what its hosts still have to say"""
+"""Seconds the end of a search waits for its hosts to end their children and to tidy up"""
 
 
 class RayCrew:
@@ -131,13 +130,10 @@ class RayCrew:
         bring_home(child.files, folder)
 
     def close(self) -> None:
-        """End all processes and give the cluster back; what pruned trials have left may still come home."""
+        """End all processes and give the cluster back."""
         import ray
 
         posts = [post for post in self._posts.values() if not post.closed]
-        deadline = time.monotonic() + PARTING
-        while any(post.awaited for post in posts) and time.monotonic() < deadline:
-            time.sleep(0.02)
         self._answers.put(None)
         self._listener.join()
         ends = [post.actor.close.remote() for post in posts if post.hello and not post.closed]

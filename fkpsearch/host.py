@@ -28,21 +28,16 @@ from numpy.typing import NDArray
 from fkpsearch import __version__
 from fkpsearch.child import WORKER, ChildDied, Process
 from fkpsearch.data import cache_folder, load_data
-from fkpsearch.messages import Message, Saved
+from fkpsearch.messages import Epoch, Message, Saved
 from fkpsearch.places import cores, find_gpus, on_gpu, threads_environment
 from fkpsearch.plain import writing
+from fkpsearch.shelf import METRICS, RESULTS
 
 HEARING = 60.0
 """Seconds after which a call that hears nothing returns"""
 
 ALONE = 300.0
 """Seconds without a call of :meth:`Host.hear` after which a host knows that it is forgotten, and ends"""
-
-NOTES = ("settings.yaml", "history.csv")
-"""Files of a trial that go home however it ends"""
-
-RESULTS = (*NOTES, "validation.npz", "model.keras")
-"""Files of a trial that has finished"""
 
 STALE = 7 * 24 * 3600.0
 """Seconds after which what a killed run has left on a node is removed"""
@@ -78,10 +73,9 @@ class Heard:
 
     child: int
     pid: int
-    message: Message | ChildDied | None
-    """None: it is gone, as it was allowed to"""
+    message: Message | ChildDied
     files: Files = field(default_factory=dict)
-    """What it has left for its trial's folder, by name"""
+    """What it has left for its trial's folder so far, by name; none where that has not changed"""
 
 
 @dataclass
@@ -93,7 +87,6 @@ class Kept:
     """Its trial's"""
     leaving: bool = False
     """It has said all that matters"""
-    saved: bool = False
     dead: bool = False
 
 
@@ -221,17 +214,14 @@ class Host:
             return
         try:
             while not kept.dead and (message := kept.process.receive(0)):
-                if kept.leaving:
-                    continue
-                kept.saved = isinstance(message, Saved)
-                yield Heard(child, kept.process.pid, message, read(kept.folder, RESULTS) if kept.saved else {})
+                if not kept.leaving:
+                    yield Heard(child, kept.process.pid, message, left(kept.folder, message))
         except ChildDied as death:
             kept.dead = True
             if not kept.leaving:
                 yield Heard(child, kept.process.pid, death)
         if kept.dead and kept.leaving:
             self._children.pop(child, None)
-            yield Heard(child, kept.process.pid, None, {} if kept.saved else read(kept.folder, NOTES))
             if kept.folder:
                 shutil.rmtree(kept.folder, ignore_errors=True)
 
@@ -243,7 +233,8 @@ def gpu_environment(per_gpu: int, gpus: int) -> Mapping[str, str]:
     return on_gpu(found[0], per_gpu, threads).environment if found else threads_environment(threads)
 
 
-def read(folder: Path | None, names: Sequence[str]) -> Files:
-    """Those of the files that are there."""
+def left(folder: Path | None, message: Message) -> Files:
+    """What a child that says so has written into its trial's folder for others."""
+    names = METRICS if isinstance(message, Epoch) else RESULTS if isinstance(message, Saved) else ()
     paths = [folder / name for name in names] if folder else []
     return {path.name: np.fromfile(path, np.uint8) for path in paths if path.is_file()}

@@ -23,9 +23,6 @@ class RayChild:
         self.number, self._post, self._wake = number, post, wake
         self.files: Files = {}
         """What it has left for its trial's folder"""
-        self.home: Path | None = None
-        """That folder"""
-        self.leaving = False
         self._pid, self._memory, self._asked = 0, 0, False
         self._heard: queue.Queue[Message | ChildDied] = queue.Queue()
 
@@ -39,7 +36,6 @@ class RayChild:
 
     def send(self, do: str, **content: object) -> None:
         if do == "train":
-            self.home = Path(str(content["folder"]))
             content["data"] = self._post.data
         self._post.tell("send", self.number, do, content)
 
@@ -55,9 +51,9 @@ class RayChild:
 
     def memory(self) -> int:
         if not (self._asked or self._post.closed) and self._pid:
+            self._asked = True
             with contextlib.suppress(ray_error()):
                 self._post.ask("memory", self.number, then=self._weigh)
-                self._asked = True
         return self._memory
 
     def _weigh(self, answer: Future[int]) -> None:
@@ -65,7 +61,7 @@ class RayChild:
         self._memory = answer.result() if not answer.exception() else self._memory
 
     def release(self) -> None:
-        self.leaving = True
+        self._post.children.pop(self.number, None)
         self._post.tell("release", self.number)
 
     def kill(self) -> None:
@@ -91,11 +87,6 @@ class Post:
         """Where it is; None while Ray has no room for it"""
         self.closed = False
 
-    @property
-    def awaited(self) -> bool:
-        """Whether a child that was released may still bring something home."""
-        return not self.closed and any(child.leaving for child in list(self.children.values()))
-
     def tell(self, what: str, *content: object) -> None:
         """Tell the actor something; whether it still lives shows elsewhere."""
         if not self.closed:
@@ -116,20 +107,14 @@ class Post:
             child.say(message)
 
     def deliver(self, heard: Heard) -> None:
-        """Let a child have said what its host heard."""
+        """Let a child have said what its host heard, unless nobody listens to it any more."""
         child = self.children.get(heard.child)
         if child is None:
             return
         message = heard.message
-        if message is None:  # it has left, with no more than its trial's notes
-            self.children.pop(heard.child)
-            if child.home:
-                with contextlib.suppress(OSError):
-                    bring_home(heard.files, child.home)
-            return
         if isinstance(message, Full) and self.hello:
             message = message.model_copy(update={"why": f"node {self.hello.name}: {message.why}"})
-        child.files = heard.files or child.files  # its end, which follows at once, brings none
+        child.files = heard.files or child.files
         child.say(message, heard.pid)
 
     def end(self, death: ChildDied | None = None) -> None:

@@ -173,8 +173,7 @@ class Supervisor:
         job, child = slot.job, slot.child
         assert job
         assert child
-        if end.state == "COMPLETE":
-            self.crew.collect(child, self.books.ledger.trial_folder(job.trial.number))
+        self.crew.collect(child, self.books.ledger.trial_folder(job.trial.number))
         self.books.pause(job, slot.place.share)
         slot.child = slot.attempt = slot.job = None
         if end.state == "FAIL":
