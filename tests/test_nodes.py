@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from test_attempt import READY, SPACES, TRIALS, Life, Once, Scripted, Scripts, epoch, honest, opened, supervise
 
+from fkpsearch import supervisor as room
 from fkpsearch.books import DEATHS, MOST_NODES, NODES
 from fkpsearch.child import ChildDied
 from fkpsearch.ledger import Ledger
@@ -18,9 +20,19 @@ from fkpsearch.places import Place
 
 
 class OnANode(Scripted):
-    """Its machine dies after the last line."""
+    """Its machine dies after the last line, which it says when it has a job."""
+
+    def __init__(self, lines: Sequence[bytes]) -> None:
+        super().__init__(lines)
+        self._waits = False
+
+    def send(self, do: str, **content: object) -> None:
+        self._waits = False
 
     def receive(self, timeout: float) -> Message | None:
+        if self._waits:
+            return None
+        self._waits = bool(self._lines) and self._lines[0] == READY
         try:
             return super().receive(timeout)
         except ChildDied:
@@ -63,8 +75,11 @@ class NoRoom(Scripts):
 
 
 def searched(folder: Path, crew: Scripts) -> Ledger:
-    ledger = opened(folder, SPACES[False], Once())
-    assert supervise(ledger, crew, SimpleNamespace(passed=0.0), lambda _: None, Life())
+    """A search at a clock that runs ahead a little with every turn."""
+    ledger, clock = opened(folder, SPACES[False], Once()), SimpleNamespace(passed=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + clock.passed))
+        assert supervise(ledger, crew, clock, lambda _: None, Life())
     return ledger
 
 
