@@ -116,6 +116,8 @@ class Process:
             env=environment_of_children(environment or {}),
             start_new_session=True,  # out of reach of the terminal's Ctrl-C
         )
+        self._closing = threading.Lock()
+        """Held by who reads its last words, or closes its files"""
         self._heard: queue.Queue[Message | None] = queue.Queue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -176,12 +178,12 @@ class Process:
         return ChildDied(f"the training process died ({how}){': ' + last if last else ''}")
 
     def _last_words(self) -> str:
-        try:
+        with self._closing:
+            if self._errors.closed:
+                return ""
             self._errors.seek(0, os.SEEK_END)
             self._errors.seek(max(0, self._errors.tell() - 4000))
             lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        except ValueError:  # closed meanwhile, by another thread that has let it go
-            return ""
         return lines[-1].strip()[:500] if lines else ""
 
     def release(self) -> None:
@@ -198,10 +200,11 @@ class Process:
                 self._process.kill()
             self._process.wait()
         self._listener.join(1)  # it reads until the pipe's end, which has come
-        for pipe in (self._process.stdin, self._process.stdout, self._errors):
-            if pipe is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    pipe.close()
+        with self._closing:
+            for pipe in (self._process.stdin, self._process.stdout, self._errors):
+                if pipe is not None:
+                    with contextlib.suppress(OSError, ValueError):
+                        pipe.close()
 
 
 def environment_of_children(more: Mapping[str, str]) -> dict[str, str]:
