@@ -34,6 +34,12 @@ DEATHS = "deaths"
 RETRIES = 2
 """A trial whose child died goes on in another so many times"""
 
+NODES = "nodes"
+"""User attribute of a trial: how many machines died while its child was there"""
+
+MOST_NODES = 10
+"""A trial that so many machines died on is taken for what kills them"""
+
 SECONDS, GPU_SECONDS = "worker_seconds", "gpu_seconds"
 """User attributes of a trial: the time its children had, and that times their share of a GPU"""
 
@@ -240,9 +246,16 @@ class Books:
 
     # ---- ends
 
-    def died(self, job: Job, why: str) -> End | None:
-        """A child died on the trial: None where another is to go on with it, else its end."""
+    def died(self, job: Job, why: str, *, node: bool = False) -> End | None:
+        """A child died on the trial: None where another is to go on with it, else its end.
+
+        ``node`` says that its machine died. That is none of the trial's deaths, unless machines die again and again.
+        """
         forget_half_written(self.ledger.trial_folder(job.trial.number))
+        if node:
+            nodes = int(job.trial.user_attrs.get(NODES, 0)) + 1
+            job.trial.set_user_attr(NODES, nodes)
+            return End("FAIL", reason=f"{why}; {nodes} machines died on this trial") if nodes >= MOST_NODES else None
         deaths = int(job.trial.user_attrs.get(DEATHS, 0)) + 1
         job.trial.set_user_attr(DEATHS, deaths)
         if deaths <= RETRIES:
