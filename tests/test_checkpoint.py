@@ -247,12 +247,15 @@ def test_a_child_after_a_killed_one_goes_on_to_what_an_undisturbed_one_leaves(ti
     child = ready(tiny)
     child.send("train", folder=str(folders[1]), **job)
     rest = answers_of(child, lambda message: "keep" if message["is"] == "done" else "go")
-    assert [message["is"] for message in rest] == ["epoch"] * 3 + ["done", "saved"]
-    assert rest[0] == {**cut[-1], "again": True}, "the last finished epoch as it was"
-    assert [message["epoch"] for message in rest[:3]] == [3, 4, 5]
+    # the last finished one, unless the machine was so slow that its checkpoint was left out
+    first = rest[0]["epoch"]
+    assert rest[0] == {**cut[first - 1], "again": True}, "said as it was"
+    assert [(message["is"], message.get("epoch")) for message in rest] == [
+        *(("epoch", epoch) for epoch in range(first, EPOCHS + 1)), ("done", None), ("saved", None)
+    ]  # fmt: skip
     assert not any("again" in message for message in (*cut, *rest[1:]))
     assert rest[-2]["rmse"] == whole[-2]["rmse"]
-    assert rest[-2]["seconds"] > cut[0]["seconds"] + cut[1]["seconds"] + cut[2]["seconds"], "the killed one's counts"
+    assert rest[-2]["seconds"] > sum(message["seconds"] for message in cut[:first]), "the killed one's count"
     assert not (folders[1] / CHECKPOINT).exists(), "removed before the end is said"
     left = [read_folder(folder) for folder in folders]
     assert left[0] == left[1]
