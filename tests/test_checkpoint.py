@@ -268,7 +268,6 @@ def test_a_child_after_a_killed_one_goes_on_to_what_an_undisturbed_one_leaves(ti
     last = len(state.history)  # 3 where the machine was not too busy to write that one, too
     assert 1 <= last <= 3
 
-<<<<<<< HEAD
     rest = answers_of(tiny, second, lambda told: "keep" if told["is"] == "done" else "go")
     epochs = list(range(last, EPOCHS + 1))
     assert [told["is"] for told in rest] == ["epoch"] * len(epochs) + ["done", "saved"]
@@ -277,20 +276,6 @@ def test_a_child_after_a_killed_one_goes_on_to_what_an_undisturbed_one_leaves(ti
     assert not any("again" in told for told in (*cut, *rest[1:]))
     assert rest[-2]["rmse"] == whole[-2]["rmse"]
     assert rest[-2]["seconds"] > sum(told["seconds"] for told in cut[:last]), "the killed one's counts"
-=======
-    child = ready(tiny)
-    child.send("train", folder=str(folders[1]), **job)
-    rest = answers_of(child, lambda message: "keep" if message["is"] == "done" else "go")
-    # the last finished one, unless the machine was so slow that its checkpoint was left out
-    first = rest[0]["epoch"]
-    assert rest[0] == {**cut[first - 1], "again": True}, "said as it was"
-    assert [(message["is"], message.get("epoch")) for message in rest] == [
-        *(("epoch", epoch) for epoch in range(first, EPOCHS + 1)), ("done", None), ("saved", None)
-    ]  # fmt: skip
-    assert not any("again" in message for message in (*cut, *rest[1:]))
-    assert rest[-2]["rmse"] == whole[-2]["rmse"]
-    assert rest[-2]["seconds"] > sum(message["seconds"] for message in cut[:first]), "the killed one's count"
->>>>>>> helper-resume
     assert not (folders[1] / CHECKPOINT).exists(), "removed before the end is said"
     left = [read_folder(folder) for folder in folders]
     assert left[0] == left[1]
