@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import subprocess
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from fkpsearch.answer import of_population
 from fkpsearch.card import Made, write_metrics, write_readme
-from fkpsearch.child import ENVIRONMENT
+from fkpsearch.child import environment_of_children
 from fkpsearch.data import Data, Faces, Split, split
 from fkpsearch.errors import ExportError, Problem, first_rows, short
 from fkpsearch.frame import Frame, Prepare, from_frame
@@ -146,7 +145,7 @@ def answer_in_a_clean_process(model: Path, pictures: NDArray[np.uint8], source: 
     np.save(given, pictures)
     done = subprocess.run(
         [sys.executable, "-m", "fkpsearch.answer", str(model), str(given), str(got), source],
-        env={**ENVIRONMENT, **os.environ},
+        env=environment_of_children({}),
         capture_output=True,
         text=True,
         check=False,
