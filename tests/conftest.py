@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +156,24 @@ def pixels(image: NDArray[np.uint8]) -> str:
 def cell(value: float) -> str:
     """A label as Kaggle writes it."""
     return "" if np.isnan(value) else f"{value:.3f}"
+
+
+Call = Callable[..., tuple[int, str, str]]
+"""A command of the console script: its arguments -> exit status, output, errors"""
+
+
+def caller(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *first: str) -> Call:
+    """The console script in this process; ``first`` go before all that it is called with."""
+    from fkpsearch import cli
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fkpsearch", *first, *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run

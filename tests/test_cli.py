@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Call, caller
 
-from fkpsearch import cli
 from fkpsearch.demo import make_demo
 from fkpsearch.errors import InputError
 from fkpsearch.options import seconds_of
-
-Call = Callable[..., tuple[int, str, str]]
 
 TINY_SPACE = """
 model: {kind: cnn, input_size: 48, blocks: 1, width: {choice: [2, 4]}, dense: {width: 4}}
@@ -30,17 +27,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     """Run the console script in this process, in an empty folder: exit status, output, errors."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fkpsearch", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
+    return caller(monkeypatch, capsys)
 
 
 def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:

@@ -17,13 +17,13 @@ from typing import Any
 
 import optuna
 import pytest
+from conftest import Call, caller
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.search_space import IntersectionSearchSpace
 from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from fkpsearch import cli
 from fkpsearch.asking import answer
 from fkpsearch.engine import Optuna
 from fkpsearch.errors import StudyError
@@ -37,7 +37,6 @@ from fkpsearch.space import Space, parse_space, presets
 from fkpsearch.storage import default_url, open_storage
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-Call = Callable[..., tuple[int, str, str]]
 FACTS = Facts(engine=OPTUNA, seed=3, data="/data", fingerprint="f", mean_rmse=3.9)
 
 OLD = """
@@ -699,17 +698,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], st
     Path("same.yaml").write_text("# with a comment\n" + OLD)
     Path("old.yaml").write_text(GROWN.text)
 
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fkpsearch", "migrate", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
+    return caller(monkeypatch, capsys, "migrate")
 
 
 PLAN = """\
