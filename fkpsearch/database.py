@@ -24,7 +24,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects import mysql, plugins, postgresql, sqlite
 from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, ExceptionContext
 
-from fkpsearch.errors import FkpError
+from fkpsearch.errors import FkpError, chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -199,16 +199,6 @@ def codes_of(why: BaseException) -> set[str | int]:
     """What a driver says went wrong: SQLSTATE, SQLite's name or MySQL's number."""
     found = {getattr(why, "sqlstate", None), getattr(why, "sqlite_errorname", None), next(iter(why.args), None)}
     return {code for code in found if isinstance(code, str | int)}
-
-
-def chain_of(why: BaseException) -> Iterator[BaseException]:
-    """An exception and all it came from, the last first."""
-    seen: list[BaseException] = []
-    one: BaseException | None = why
-    while one is not None and one not in seen:
-        seen.append(one)
-        yield one
-        one = getattr(one, "orig", None) or one.__cause__ or one.__context__
 
 
 class _Plugin(CreateEnginePlugin):

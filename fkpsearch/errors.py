@@ -142,7 +142,7 @@ OUT_OF_MEMORY_SAID = (
 
 def out_of_memory(why: BaseException) -> str:
     """What an error, or one that it came from, says of memory that ran out, the host's or a GPU's; else nothing."""
-    for one in _chain(why):
+    for one in chain_of(why):
         said = any(words in str(one) for words in OUT_OF_MEMORY_SAID)
         if said or OUT_OF_MEMORY & {kind.__name__ for kind in type(one).__mro__}:
             lines = [line for line in str(one).splitlines() if "alloca" in line] or [type(one).__name__]
@@ -155,16 +155,17 @@ def disk_full(why: BaseException) -> str:
     """What an error, or one that it came from, says of a full disk or a used-up quota; else nothing."""
     texts = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
     # by its text: HDF5's errors have no number, TensorFlow's are not the system's
-    return next((text for one in _chain(why) for text in texts if text in str(one)), "")
+    return next((text for one in chain_of(why) for text in texts if text in str(one)), "")
 
 
-def _chain(why: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it was raised from or while handling."""
+def chain_of(why: BaseException) -> Iterator[BaseException]:
+    """An error and all that it came from: SQLAlchemy's ``orig``, what it was raised from or while handling."""
     seen: list[int] = []
-    while why is not None and id(why) not in seen:
-        seen.append(id(why))
-        yield why
-        why = why.__cause__ or why.__context__
+    one: BaseException | None = why
+    while one is not None and id(one) not in seen:
+        seen.append(id(one))
+        yield one
+        one = getattr(one, "orig", None) or one.__cause__ or one.__context__
 
 
 def short(value: object, limit: int = 60) -> str:

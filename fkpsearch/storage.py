@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from fkpsearch.errors import DiskFull, FkpError, Problem, StudyError
+from fkpsearch.errors import DiskFull, FkpError, Problem, StudyError, chain_of
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -228,8 +228,6 @@ def as_study_error(place: str, why: Exception) -> Exception | None:
     """A StudyError in the place of an error that a storage or store raised; None for what Optuna raises on purpose."""
     import optuna
     import sqlalchemy
-
-    from fkpsearch.database import chain_of
 
     broken = (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError, OSError)
     chain = list(chain_of(why))
