@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from fkpsearch.errors import Problem, StudyError
 from fkpsearch.plain import writable_folder, writing
+from fkpsearch.run_folder import trial_folder
 from fkpsearch.storage import as_study_error, hide_password, safe_url
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Artifacts:
 
     def trial_folder(self, number: int) -> Path:
         """Where a trial keeps its files on this host."""
-        return self.folder / "trials" / f"{number:04d}"
+        return trial_folder(self.folder, number)
 
     def _patiently(self, do: Callable[[int, str], T], number: int, name: str) -> T:
         return self.patience.call(lambda _: do(number, name))

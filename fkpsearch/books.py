@@ -16,7 +16,7 @@ from fkpsearch.engine import Engine
 from fkpsearch.errors import FkpError, SettingsError
 from fkpsearch.events import Event, Standing, TrialFinished, TrialLost
 from fkpsearch.lease import Lease
-from fkpsearch.ledger import COPY, Ledger, best_key, counts_as_best, training_seed
+from fkpsearch.ledger import COPY, GPU_SECONDS, SECONDS, Ledger, best_key, counts_as_best, training_seed
 from fkpsearch.run_folder import CHECKPOINT, forget, forget_but_checkpoint, forget_half_written
 from fkpsearch.settings import Settings, settings_of, write_settings
 from fkpsearch.shelf import Shelf
@@ -39,9 +39,6 @@ NODES = "nodes"
 
 MOST_NODES = 10
 """A trial that so many machines died on is taken for what kills them"""
-
-SECONDS, GPU_SECONDS = "worker_seconds", "gpu_seconds"
-"""User attributes of a trial: the time its children had, and that times their share of a GPU"""
 
 
 class Lost(FkpError):

@@ -7,6 +7,7 @@ exactly one end. So any number of supervisors share a budget exactly, whenever a
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,22 +85,19 @@ def put_back(ledger: Ledger, trial_id: int) -> None:
     _set_state(ledger, trial_id, TrialState.WAITING)
 
 
-def reclaim(ledger: Ledger, lease: Lease, mine: Collection[int]) -> int:
+def reclaim(ledger: Ledger, lease: Lease, mine: Collection[int]) -> None:
     """Give the trials of dead supervisors back, and RUNNING ones of this one that it does not know of.
 
-    ``mine`` are the ids of the trials this supervisor runs. Returns how many RUNNING trials others still hold. A
-    trial whose supervisors have died three times in a row without a new epoch ends as FAIL.
+    ``mine`` are the ids of the trials this supervisor runs. A trial whose supervisors have died three times in a row
+    without a new epoch ends as FAIL.
     """
     running = [trial for trial in ledger.trials if trial.state.name == "RUNNING" and trial._trial_id not in mine]
     known = records(ledger.study) if running else {}
-    held = 0
     for trial in running:
         owner = trial.user_attrs.get(OWNER)
-        if owner != lease.id and not lease.is_dead(owner or "", known):
-            held += 1
-        elif _take_over(ledger, trial._trial_id, owner):  # else another was faster, and may run it by now
+        is_orphan = owner == lease.id or lease.is_dead(owner or "", known)
+        if is_orphan and _take_over(ledger, trial._trial_id, owner):  # else another was faster, and may run it by now
             _retire_or_put_back(ledger, trial)
-    return held
 
 
 def _take_over(ledger: Ledger, trial_id: int, owner: str | None) -> bool:
@@ -122,15 +120,12 @@ def _retire_or_put_back(ledger: Ledger, trial: FrozenTrial) -> None:
     _set_state(ledger, trial._trial_id, TrialState.FAIL)
 
 
-def _set(ledger: Ledger, trial_id: int, name: str, value: Any) -> bool:
-    """Set a trial's user attribute; False where the trial is finished meanwhile."""
+def _set(ledger: Ledger, trial_id: int, name: str, value: Any) -> None:
+    """Set a trial's user attribute, unless it is finished meanwhile."""
     from optuna.exceptions import UpdateFinishedTrialError
 
-    try:
+    with suppress(UpdateFinishedTrialError):
         ledger.study._storage.set_trial_user_attr(trial_id, name, value)
-    except UpdateFinishedTrialError:
-        return False
-    return True
 
 
 def _set_state(ledger: Ledger, trial_id: int, state: TrialState) -> bool:

@@ -24,6 +24,7 @@ import numpy as np
 from fkpsearch import __version__
 from fkpsearch.errors import Problem, StudyError
 from fkpsearch.plain import writing
+from fkpsearch.run_folder import trial_folder
 from fkpsearch.space import Space, load_space, parse_space
 from fkpsearch.storage import DATABASE, default_url, open_to_read, safe_url, storage_errors
 from fkpsearch.strategy import Strategy, strategy_of
@@ -41,6 +42,15 @@ OWNER = "owner"
 
 COPY = "copy_of"
 """User attribute of a trial that was not trained: the number of the one whose values it has"""
+
+SECONDS, GPU_SECONDS = "worker_seconds", "gpu_seconds"
+"""User attributes of a trial: the time its children had, and that times their share of a GPU"""
+
+TRIALS = "trials"
+"""Study attribute: how many trials it shall have, by the last `run`"""
+
+ENVIRONMENT = "environment:"
+"""Study attributes with what each supervisor ran on, by its id"""
 
 SPACE_TEXT = "space:"
 """Study attributes with the text of its space, in pieces"""
@@ -84,6 +94,11 @@ class Ledger:
         return strategy_of(self.space.study, str(self.folder / "space.yaml"))
 
     @property
+    def target(self) -> int:
+        """How many trials the study was told to have last."""
+        return int(self.study.user_attrs.get(TRIALS, 0))
+
+    @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """All trials, oldest first; not to be changed."""
         return self.study.get_trials(deepcopy=False)
@@ -98,7 +113,7 @@ class Ledger:
 
     def trial_folder(self, number: int) -> Path:
         """Where a trial keeps its files."""
-        return self.folder / "trials" / f"{number:04d}"
+        return trial_folder(self.folder, number)
 
 
 def training_seed(study_seed: int, trial_number: int) -> int:

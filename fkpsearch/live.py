@@ -94,7 +94,7 @@ class LiveSearch:
         match event:
             case SearchBegan(ledger):
                 self.mean_rmse = ledger.facts.mean_rmse
-                self.total = self.total or int(ledger.study.user_attrs.get("trials", 0))
+                self.total = self.total or ledger.target
                 for trial in ledger.finished():
                     self.states[trial.state.name] += 1
                 for trial in ledger.best():
@@ -128,11 +128,15 @@ class LiveSearch:
         """Trials that count, earlier runs' and other supervisors' included."""
         return sum(self.states.values())
 
+    @property
+    def here(self) -> int:
+        """Those finished since this run began, by whomever."""
+        return self.finished - (self.first or 0)
+
     def seconds_left(self) -> float:
         """A forecast from the trials finished since this run began, within the time allowed."""
         spent = time.monotonic() - self.began
-        here = self.finished - (self.first or 0)
-        forecast = spent / here * (self.total - self.finished) if here else math.inf
+        forecast = spent / self.here * (self.total - self.finished) if self.here else math.inf
         return min(forecast, max(0.0, self.timeout - spent))
 
     def forecast(self) -> str:
@@ -140,9 +144,8 @@ class LiveSearch:
         left = self.seconds_left()
         if not math.isfinite(left):
             return "no forecast yet"
-        spent = time.monotonic() - self.began
-        here = self.finished - (self.first or 0)
-        more = self.total if not here else min(self.total, self.finished + int(left * here / max(spent, 1e-9) + 0.5))
+        spent = max(time.monotonic() - self.began, 1e-9)
+        more = min(self.total, self.finished + int(left * self.here / spent + 0.5)) if self.here else self.total
         return f"{more} of {self.total} at {clock(left)}"
 
     def __rich__(self) -> RenderableType:

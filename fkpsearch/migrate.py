@@ -19,7 +19,7 @@ from fkpsearch.asking import told_apart
 from fkpsearch.engine import RUNG
 from fkpsearch.errors import Problem, SettingsError, StudyError
 from fkpsearch.inverse import Reason, inverse, line_of, listed
-from fkpsearch.ledger import COPY, OPTUNA, Ledger, begin, checkpoint, held
+from fkpsearch.ledger import COPY, ENVIRONMENT, OPTUNA, Ledger, begin, checkpoint, held
 from fkpsearch.lint import most_epochs
 from fkpsearch.nodes import same
 from fkpsearch.plain import read_yaml, writable_folder
@@ -27,7 +27,6 @@ from fkpsearch.settings import settings_of
 from fkpsearch.space import Space
 from fkpsearch.storage import DATABASE, default_url, open_storage, storage_errors
 from fkpsearch.strategy import build_pruner, strategy_of
-from fkpsearch.study import ENVIRONMENT
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

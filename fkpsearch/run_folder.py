@@ -33,6 +33,11 @@ CHECKPOINT = "checkpoint.npz"
 LEFT = ("history.csv", *OLDER, CHECKPOINT)
 
 
+def trial_folder(study: Path, number: int) -> Path:
+    """Where a trial keeps its files in its study's folder."""
+    return study / "trials" / f"{number:04d}"
+
+
 def forget(folder: Path, names: Sequence[str] = LEFT) -> None:
     """Remove what an earlier training left, half-written files of a killed one included.
 

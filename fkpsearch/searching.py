@@ -131,7 +131,7 @@ def worker(
     """Join a study that `run` has begun, from any host, until it has all its trials."""
     from fkpsearch.ledger import named_folder
     from fkpsearch.storage import one_host_only
-    from fkpsearch.study import target_of, work
+    from fkpsearch.study import work
 
     check_url(storage)
     if one_host_only(storage):
@@ -146,7 +146,7 @@ def worker(
         return work(folder, faces, storage, timeout=seconds, crew=crew, command=this_command(), watch=watch)
 
     ledger = watched(go, folder.name, 0, seconds)
-    say_result(ledger, target_of(ledger))
+    say_result(ledger, ledger.target)
 
 
 def status(

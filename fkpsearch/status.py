@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fkpsearch.lease import Record
-from fkpsearch.ledger import Ledger
+from fkpsearch.ledger import GPU_SECONDS, SECONDS, Ledger
 from fkpsearch.space import PRESET
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def status_of(ledger: Ledger, supervisors: Sequence[Record]) -> dict[str, Any]:
             state: sum(trial.state.name == state for trial in trials)
             for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING")
         },
-        "worker_seconds": _total(trials, "worker_seconds"),
-        "gpu_hours": _total(trials, "gpu_seconds") / 3600,
+        "worker_seconds": _total(trials, SECONDS),
+        "gpu_hours": _total(trials, GPU_SECONDS) / 3600,
         "best": {**_summary(leaders[0]), "params": leaders[0].params} if leaders else None,
         "leaders": [_summary(trial) for trial in leaders],
         "running": [

@@ -5,13 +5,12 @@ The supervisor owns the database and never imports Keras; every trial trains in 
 
 from __future__ import annotations
 
-import errno
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,11 +24,22 @@ from fkpsearch.crew import Crew, Local
 from fkpsearch.data import Data, split
 from fkpsearch.engine import Engine, Optuna
 from fkpsearch.environment import record
-from fkpsearch.errors import DataError, DiskFull, FkpError, Problem, StudyError
+from fkpsearch.errors import DataError, FkpError, Problem, StudyError
 from fkpsearch.events import Event, SearchBegan, Waiting
 from fkpsearch.keypoints import mean_keypoints
 from fkpsearch.lease import LEASE, Lease, records
-from fkpsearch.ledger import OPTUNA, Facts, Ledger, begin, checkpoint, held, join, training_seed
+from fkpsearch.ledger import (
+    ENVIRONMENT,
+    OPTUNA,
+    TRIALS,
+    Facts,
+    Ledger,
+    begin,
+    checkpoint,
+    held,
+    join,
+    training_seed,
+)
 from fkpsearch.lint import common_split
 from fkpsearch.plain import writable_folder
 from fkpsearch.scores import mean_line
@@ -47,12 +57,6 @@ __all__ = ["KEPT_MODELS", "Interrupted", "search", "training_seed", "work"]
 
 KEPT_MODELS = 5
 """Model files are kept for this many best trials, or for every settings file; all others keep their metrics only."""
-
-ENVIRONMENT = "environment:"
-"""Study attributes with what each supervisor ran on, by its id"""
-
-TRIALS = "trials"
-"""Study attribute: how many trials it shall have, by the last `run`"""
 
 JOINING = 120.0
 """Seconds a worker waits for the study to be begun by somebody"""
@@ -104,8 +108,8 @@ def search(
 
     ``timeout`` seconds are this call's, ``gpu_hours`` the study's. ``url`` is a storage in place of the database in
     the folder; the study has the folder's name there. ``artifacts`` is where trials' files go, if not there.
-    ``keep`` model files are kept. ``crew`` starts the children:
-    one at a time on this machine, unless told otherwise. ``command`` is recorded, password hidden.
+    ``keep`` model files are kept. ``crew`` starts the children: one at a time on this machine,
+    unless told otherwise. ``command`` is recorded as it is.
 
     Any number of calls may work on a study at once; each ends when all trials are finished. Raises StudyError when
     the folder is another space's or another engine's or cannot be written, when no child can be started or the engine
@@ -174,7 +178,7 @@ def _work(
 ) -> Ledger:
     """Open the study in the storage ``place``, and supervise until the end."""
     deadline = time.monotonic() + terms.timeout
-    with interrupts() as interrupted, storage_errors(place), full_disk(place):
+    with interrupts() as interrupted, storage_errors(place), closing(crew):
 
         def must_stop() -> bool:
             return interrupted() or time.monotonic() > deadline
@@ -194,10 +198,7 @@ def _work(
         engine: Engine = Optuna(ledger) if ledger.facts.engine == OPTUNA else KerasTuner(ledger)
         shelf = Shelf(ledger, terms.keep, store_of(ledger, terms.artifacts, lease, must_stop, watch))
         books = Books(ledger, engine, lease, budget, shelf=shelf, room=len(crew.places), watch=watch)
-        try:
-            Supervisor(books, crew, must_stop, gpu_seconds=terms.gpu_hours * 3600).run()
-        finally:
-            crew.close()
+        Supervisor(books, crew, must_stop, gpu_seconds=terms.gpu_hours * 3600).run()
         checkpoint(ledger)
         if interrupted() and budget.unfinished(ledger.trials):
             raise Interrupted
@@ -222,15 +223,10 @@ def store_of(
     return open_artifacts(url or recorded, ledger.folder, must_stop=stops, on_wait=lambda why: watch(Waiting(why)))
 
 
-def target_of(ledger: Ledger) -> int:
-    """How many trials the study was told to have last."""
-    return int(ledger.study.user_attrs.get(TRIALS, 0))
-
-
 def budget_of(ledger: Ledger, trials: int | None) -> Budget:
     """Which trials are to be run; ``trials`` of them, or as many as the study was told last."""
     if trials is None:
-        trials = target_of(ledger)
+        trials = ledger.target
     else:
         ledger.study.set_user_attr(TRIALS, trials)
     if not ledger.space.presets:
@@ -274,17 +270,6 @@ def refuse_second_host(
         told = True
         first = {**known, **first}
         time.sleep(0.5)
-
-
-@contextmanager
-def full_disk(place: str) -> Iterator[None]:
-    """A full disk, wherever this process meets it, as one line."""
-    try:
-        yield
-    except OSError as why:
-        if why.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DiskFull(str(why.filename or place), why.strerror or str(why)) from None
 
 
 @contextmanager

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 
 from fkpsearch import messages as said
 from fkpsearch.attempt import Attempt, End
-from fkpsearch.books import GPU_SECONDS, Books, Job, Lost, losses
+from fkpsearch.books import Books, Job, Lost, losses
 from fkpsearch.child import Child, ChildDied, refusal
 from fkpsearch.claim import reclaim
 from fkpsearch.crew import Crew
 from fkpsearch.errors import DiskFull, Problem, StudyError
 from fkpsearch.events import TrialRetried, TrialStarted, Waiting
+from fkpsearch.ledger import GPU_SECONDS
 from fkpsearch.places import Place
 
 POLL = 0.2
@@ -228,7 +229,6 @@ class Supervisor:
             for slot in self.slots:
                 if slot.job in lost:
                     self.abandon(slot)
-            self._again = [job for job in self._again if job not in lost]
         if any(slot.job is None for slot in self.slots):
             reclaim(self.books.ledger, self.books.lease, self.books.jobs)
             self._to_do = self.books.look()
@@ -276,8 +276,7 @@ class Supervisor:
 
     def hand_out(self) -> None:
         """Give every ready child a trial: one whose child died, or one that was held, before a new one."""
-        if self.books.held:
-            self._again += self.books.release_held()
+        self._again += self.books.release_held()
         away = self.away()
         for slot in self.slots:
             if slot.job and not slot.child and slot.place in away:  # nobody knows when it will have a machine again
