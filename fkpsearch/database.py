@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
@@ -120,6 +125,53 @@ class Database(RDBStorage):
                 return False
             self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, OWNER, self.owner)
         return True
+
+
+def sqlite_to_read(path: Path) -> URL:
+    """The URL of a SQLite file that is only looked at, on a write-protected disk too."""
+    query = {"mode": "ro", "uri": "true"}
+    if not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
+        query["immutable"] = "1"  # else it wants to make files beside it
+    return URL.create("sqlite", database=f"file:{quote(str(path.resolve()))}", query=query)
+
+
+def open_database(url: URL, *, read_only: bool = False) -> Database:
+    """Open a database, and make its tables where there are none; others may be making them at the same moment."""
+    end = time.monotonic() + _MAKING
+    while True:
+        try:
+            return Database(url, read_only=read_only)
+        except Exception as why:
+            if time.monotonic() > end or not any(_made_by_another(one) for one in chain_of(why)):
+                raise
+        time.sleep(random.uniform(0.05, 0.5))
+
+
+_MAKING = 60.0
+"""Seconds that the making of tables may take: MariaDB on a busy disk needs ten"""
+
+_MADE_BY_ANOTHER: set[str | int] = {"42P07", "42710", "23505", 1050, 1061, 1062, "SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT"}
+"""A table, an index or a row is there already, in PostgreSQL and MySQL; SQLite's only writer is at it"""
+
+
+def _made_by_another(why: BaseException) -> bool:
+    return not _MADE_BY_ANOTHER.isdisjoint(codes_of(why))
+
+
+def codes_of(why: BaseException) -> set[str | int]:
+    """What a driver says went wrong: SQLSTATE, SQLite's name or MySQL's number."""
+    found = {getattr(why, "sqlstate", None), getattr(why, "sqlite_errorname", None), next(iter(why.args), None)}
+    return {code for code in found if isinstance(code, str | int)}
+
+
+def chain_of(why: BaseException) -> Iterator[BaseException]:
+    """An exception and all it came from, the last first."""
+    seen: list[BaseException] = []
+    one: BaseException | None = why
+    while one is not None and one not in seen:
+        seen.append(one)
+        yield one
+        one = getattr(one, "orig", None) or one.__cause__ or one.__context__
 
 
 class _Plugin(CreateEnginePlugin):

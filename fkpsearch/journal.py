@@ -20,6 +20,7 @@ from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import TrialState
 
 from fkpsearch.database import OWNER
+from fkpsearch.errors import Problem, StudyError
 
 GRACE = 30.0
 """Seconds after which a lock that another host holds unchanged is taken to be a dead process's"""
@@ -124,6 +125,19 @@ class WholeLines(JournalFileBackend):
         self.lock = HolderLock(path)
         self._path = path
         super().__init__(str(path), lock_obj=self.lock)
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        """As Optuna's. Raises StudyError for a damaged line."""
+        number = log_number_from
+        try:
+            for log in super().read_logs(log_number_from):
+                number += 1
+                if not isinstance(log, dict) or "op_code" not in log:
+                    raise ValueError("not one of Optuna's")
+                yield log
+        except ValueError as why:
+            place = f"{self._path}: line {number + 1}"
+            raise StudyError(Problem(place, f"cannot be used: {why}")) from None
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write all or nothing."""

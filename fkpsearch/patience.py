@@ -18,6 +18,9 @@ T = TypeVar("T")
 PAUSES = (0.1, 15.0)
 """Seconds: the first wait for a database that is gone, and the longest; each is about twice the one before"""
 
+HURRY = 5.0
+"""Seconds that an outage may last once it is time to stop: what is left to write shall not fail of a deadlock"""
+
 _FILE_AWAY = frozenset({errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN})
 """What a shared file system says when its server is gone"""
 
@@ -35,6 +38,8 @@ class Patience:
     """Is told once an outage, in a line that may be shown, that there is something to wait for and why"""
     safe: Callable[[str], str]
     """Hides passwords in a text"""
+    translate: Callable[[Exception], Exception | None]
+    """What is raised in the place of an error that waiting does not help; None: that error"""
 
     def call(self, do: Callable[[bool], T], on_outage: Callable[[], None] = lambda: None) -> T:
         """Call ``do`` until the database answers. It is told whether an earlier try failed, so may have been done.
@@ -42,33 +47,39 @@ class Patience:
         Raises StorageAway when that takes too long or it is time to stop.
         """
         since: float | None = None
+        told = False
         for pause in _pauses():
             try:
                 return do(since is not None)
             except Exception as why:
-                reason = why_gone(why)
+                reason = self.safe(why_gone(why))
                 if not reason:
-                    raise
-            reason = self.safe(reason)
+                    if (error := self.translate(why)) is None:
+                        raise
+                    raise error from None  # what was raised before may carry a password
             if since is None:
                 since = time.monotonic()
                 on_outage()
+            elif not told:  # a deadlock is over with the second try, and no news
+                told = True
                 self.on_wait(f"{self.place}: is away ({reason}); waiting up to {self.seconds:.0f} s for it")
-            if not self._wait(min(pause, since + self.seconds - time.monotonic())):
-                raise StorageAway(Problem(self.place, f"is away ({reason}), and the wait for it was broken off"))
-            if time.monotonic() - since >= self.seconds:
-                advice = "start it, then run the same command again: nothing is lost"
-                raise StorageAway(Problem(self.place, f"was away for {self.seconds:.0f} s ({reason})", advice=advice))
+            self._wait(since, pause, reason)
         raise AssertionError("the pauses never end")
 
-    def _wait(self, seconds: float) -> bool:
-        """Sleep; False when it is time to stop."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if self.must_stop():
-                return False
-            time.sleep(min(left, 0.2))
-        return not self.must_stop()
+    def _wait(self, since: float, pause: float, reason: str) -> None:
+        """Sleep before the next try. Raises StorageAway when there shall be none."""
+        end = time.monotonic() + pause
+        while True:
+            stop = self.must_stop()
+            left = since + (min(self.seconds, HURRY) if stop else self.seconds) - time.monotonic()
+            if left <= 0 and stop:
+                raise StorageAway(Problem(self.place, f"is away ({reason}), and the wait for it was broken off"))
+            if left <= 0:
+                advice = "start it, then run the same command again: nothing is lost"
+                raise StorageAway(Problem(self.place, f"was away for {self.seconds:.0f} s ({reason})", advice=advice))
+            if (pause := min(end - time.monotonic(), left)) <= 0:
+                return
+            time.sleep(min(pause, 0.2))
 
 
 def _pauses() -> Iterator[float]:

@@ -45,6 +45,8 @@ _DRIVERS = {
 
 _SECRET = re.compile(r"([?&;](?:\w*passw(?:or)?d|sslkey|token|secret\w*)=)([^&#\s]*)", re.IGNORECASE)
 
+_SECRET_VARIABLES = ("FKPSEARCH_STORAGE", "PGPASSWORD", "MYSQL_PWD")
+
 HIDDEN = "***"
 
 
@@ -69,6 +71,17 @@ def safe_url(url: str) -> str:
     return _SECRET.sub(rf"\g<1>{HIDDEN}", f"{start}{separator}{rest}")
 
 
+def place_of(url: str) -> str:
+    """A storage as errors name it: the file where it is one, else the URL without its passwords."""
+    return str(_file_of(url)) if _scheme(url) in ("sqlite", "journal") else safe_url(url)
+
+
+def _file_of(url: str) -> Path:
+    """The file of a storage that is one."""
+    scheme, _, rest = url.rpartition("://")
+    return Path(rest.removeprefix("/").partition("?")[0] if scheme == "sqlite" else rest)
+
+
 def hide_password(text: str, url: str) -> str:
     """A text in which the passwords of ``url``, quoted or not, are three stars."""
     text = text.replace(url, safe_url(url))
@@ -84,7 +97,7 @@ def safe_command(words: Sequence[str]) -> list[str]:
 
 def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """An environment as it may be handed to a child that opens no storage."""
-    return {name: value for name, value in environment.items() if name not in ("FKPSEARCH_STORAGE", "PGPASSWORD")}
+    return {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
 
 
 def _secrets(url: str) -> set[str]:
@@ -132,9 +145,15 @@ def _open(
     from fkpsearch.patient import Patient
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    wait = Patience(safe_url(url), patience, must_stop, on_wait, lambda text: hide_password(text, url))
-    with storage_errors(url):
-        return Patient(lambda: _backend(url, read_only=read_only), wait, read_only=read_only)
+    wait = Patience(
+        place=place_of(url),
+        seconds=patience,
+        must_stop=must_stop,
+        on_wait=on_wait,
+        safe=lambda text: hide_password(text, url),
+        translate=lambda why: _translated(url, why),
+    )
+    return Patient(lambda: _backend(url, read_only=read_only), wait, read_only=read_only)
 
 
 def check_url(url: str) -> None:
@@ -170,68 +189,64 @@ def _backend(url: str, *, read_only: bool) -> BaseStorage:
 
         host, _, port = rest.rstrip("/").rpartition(":")
         return Proxy(host, int(port))
+    if scheme in ("journal", "sqlite"):
+        _file_is_there(_file_of(url), read_only=read_only)
     if scheme == "journal":
         from fkpsearch.journal import Journal
 
-        path = Path(rest)
-        _file_is_there(path, url, read_only=read_only)
-        return Journal(path)
+        return Journal(_file_of(url))
     from sqlalchemy.engine import make_url
 
-    from fkpsearch.database import Database
+    from fkpsearch.database import open_database, sqlite_to_read
 
     address = make_url(_DRIVERS[scheme][0] + "://" + rest)
-    if scheme == "sqlite":
-        _file_is_there(Path(address.database or ""), url, read_only=read_only)
-    return optuna.storages._CachedStorage(Database(address, read_only=read_only))
+    if scheme == "sqlite" and read_only:
+        address = sqlite_to_read(_file_of(url))
+    return optuna.storages._CachedStorage(open_database(address, read_only=read_only))
 
 
-def _file_is_there(path: Path, url: str, *, read_only: bool) -> None:
+def _file_is_there(path: Path, *, read_only: bool) -> None:
     if read_only and not path.is_file():
-        raise StudyError(Problem(safe_url(url), "is not there"))
+        raise StudyError(Problem(str(path), "is not there"))
     if not path.parent.is_dir():
-        raise StudyError(Problem(safe_url(url), "its folder is not there", advice="make it first"))
+        raise StudyError(Problem(str(path), "its folder is not there", advice="make it first"))
 
 
 @contextmanager
 def storage_errors(place: str | Path) -> Iterator[None]:
     """What a damaged, full or write-protected storage can raise, as a StudyError in one line without a password.
 
-    ``place`` is the storage's URL or its file.
+    ``place`` is the storage's URL or its file. Of other files' errors only a full disk is translated. A storage
+    that was opened here needs none of this for its own calls.
     """
     try:
         yield
     except FkpError:
         raise
     except Exception as why:
-        if (error := _as_study_error(str(place), why)) is None:
+        if isinstance(why, OSError) and not _is_full(why):
+            raise
+        if (error := _translated(str(getattr(why, "filename", None) or place), why)) is None:
             raise
         raise error from None  # what was raised before may carry the password
 
 
-def _as_study_error(place: str, why: Exception) -> StudyError | None:
+def _translated(place: str, why: Exception) -> Exception | None:
+    """A StudyError in the place of an error that a storage raised; None for what Optuna raises on purpose."""
     import optuna
     import sqlalchemy
 
-    chain = list(_chain(why))
-    broken = (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError)
-    ours = [one for one in chain if isinstance(one, broken) or _is_grpc(one)]
+    from fkpsearch.database import chain_of
+
+    broken = (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError, OSError)
+    chain = list(chain_of(why))
+    if isinstance(why, FkpError) or not (isinstance(why, broken) or _is_grpc(why) or "table schema" in str(why)):
+        return None
     reason = next((text for one in reversed(chain) if (text := _first_line(one))), type(why).__name__)
     reason = hide_password(reason, place)
-    if any(_is_full(one) for one in chain) or (ours and _no_room(place)):
-        return DiskFull(safe_url(place), reason)
-    if ours or isinstance(why, OSError):
-        return StudyError(Problem(safe_url(place), f"cannot be used: {reason}"))
-    return None
-
-
-def _chain(why: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    one: BaseException | None = why
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = getattr(one, "orig", None) or one.__cause__ or one.__context__
+    if any(_is_full(one) for one in chain) or _no_room(place):
+        return DiskFull(place_of(place), reason)
+    return StudyError(Problem(place_of(place), f"cannot be used: {reason}"))
 
 
 def _is_grpc(why: BaseException) -> bool:
@@ -239,23 +254,25 @@ def _is_grpc(why: BaseException) -> bool:
 
 
 def _first_line(why: BaseException) -> str:
+    if isinstance(why, OSError) and why.strerror:
+        return why.strerror
     text = why.details() if _is_grpc(why) and hasattr(why, "details") else str(why)
     return next(iter(str(text).splitlines()), "")
 
 
 def _is_full(why: BaseException) -> bool:
+    from fkpsearch.database import codes_of
+
     if isinstance(why, OSError):
         return why.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-    if getattr(why, "sqlite_errorname", "") == "SQLITE_FULL":
-        return True
-    code = getattr(why, "sqlstate", None) or (why.args[0] if why.args else None)
-    return type(why).__module__.startswith(("psycopg", "pymysql")) and code in ("53100", 1021, 1114)
+    return not codes_of(why).isdisjoint(("SQLITE_FULL", "53100", 1021, 1114))  # PostgreSQL's and MySQL's disks, too
 
 
 def _no_room(place: str) -> bool:
     """Whether the disk of a file is full: SQLite says of some of its writes only that they failed."""
-    path = Path(place.partition("://")[2] if "://" in place else place)
+    if "://" in place and _scheme(place) not in ("sqlite", "journal"):
+        return False
     try:
-        return shutil.disk_usage(path.parent).free < 65536 and _scheme(place) in ("sqlite", "journal", place)
+        return shutil.disk_usage(_file_of(place).parent).free < 65536
     except OSError:
         return False

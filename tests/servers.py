@@ -1,0 +1,247 @@
+"""Real database servers on loopback, from the machine's binaries, for as long as a test needs them.
+
+A server runs as its own process of an unprivileged user (PostgreSQL and MySQL refuse root), on a free
+port, in a folder of its own, without syncing to disk.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+USER = "fkpsearch"
+PASSWORD = "s3cret w@rd/?"
+"""With what a URL must quote"""
+QUOTED = "s3cret%20w%40rd%2F%3F"
+
+STARTS = 30.0
+"""Seconds a server has to start"""
+
+
+S = TypeVar("S", bound="Server")
+
+
+class Server:
+    """A database server; what its databases hold stays when it is stopped."""
+
+    scheme: str
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        """What starts it."""
+        raise NotImplementedError
+
+    def query(self, text: str, database: str) -> list[tuple[Any, ...]]:
+        """Run one statement outside of any transaction."""
+        raise NotImplementedError
+
+    def url(self, database: str, password: str = QUOTED) -> str:
+        """Of one of its databases."""
+        return f"{self.scheme}://{USER}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self) -> str:
+        """The URL of a database that is empty."""
+        name = f"test_{uuid.uuid4().hex[:8]}"
+        self.query(f"CREATE DATABASE {name}", "")
+        return self.url(name)
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it, by default until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder, **unprivileged())
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Until it answers."""
+        end = time.monotonic() + STARTS
+        while True:
+            try:
+                self.query("SELECT 1", "")
+                return
+            except Exception:
+                assert self._process
+                if self._process.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError((self.folder / "log").read_text()[-2000:]) from None
+                time.sleep(0.05)
+
+    def stop(self, how: int = signal.SIGINT) -> None:
+        """Stop it; its clients are cut off. SIGKILL: as when its machine dies."""
+        if self._process:
+            self._process.send_signal(how)
+            self._process.wait(STARTS)
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop it and start it at once."""
+        self.stop()
+        self.start()
+
+
+class Postgres(Server):
+    """PostgreSQL."""
+
+    scheme = "postgresql"
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        super().__init__(folder)
+        self._binaries = binaries
+        (folder / "password").write_text(PASSWORD)
+        run(
+            binaries / "initdb", "-D", folder / "data", "-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C",
+            "--pwfile", folder / "password", "--no-sync",
+        )  # fmt: skip
+
+    def command(self) -> list[str]:
+        """Without syncing, on loopback alone."""
+        options = {
+            "listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": "", "fsync": "off",
+            "full_page_writes": "off", "shared_buffers": "32MB", "max_connections": 100,
+        }  # fmt: skip
+        words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        return [str(self._binaries / "postgres"), "-D", str(self.folder / "data"), *words]
+
+    def query(self, text: str, database: str) -> list[tuple[Any, ...]]:
+        """Run one statement outside of any transaction."""
+        import psycopg
+
+        address = self.url(database or "postgres")
+        with psycopg.connect(address, autocommit=True, connect_timeout=5) as connection:
+            cursor = connection.execute(text.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+class MariaDb(Server):
+    """MariaDB."""
+
+    scheme = "mysql"
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        super().__init__(folder)
+        self._binaries = binaries
+        installer = shutil.which("mariadb-install-db") or shutil.which("mysql_install_db") or "mariadb-install-db"
+        run(installer, "--no-defaults", f"--datadir={folder}/data", "--skip-test-db", "--skip-name-resolve")
+        escaped = PASSWORD.replace("'", "''")
+        (folder / "accounts.sql").write_text(
+            f"CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1' IDENTIFIED BY '{escaped}';\n"
+            f"GRANT ALL ON *.* TO '{USER}'@'127.0.0.1';\n"
+        )
+
+    def command(self) -> list[str]:
+        """Without syncing, on loopback alone."""
+        return [
+            str(self._binaries / "mariadbd"), "--no-defaults", f"--datadir={self.folder}/data", f"--port={self.port}",
+            f"--socket={self.folder}/socket", f"--pid-file={self.folder}/pid", "--bind-address=127.0.0.1",
+            "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=32M",
+            f"--init-file={self.folder}/accounts.sql",
+        ]  # fmt: skip
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        """Stop it; its clients are cut off. SIGKILL: as when its machine dies."""
+        super().stop(how)
+
+    def query(self, text: str, database: str) -> list[tuple[Any, ...]]:
+        """Run one statement outside of any transaction."""
+        import pymysql
+
+        with (
+            pymysql.connect(
+                host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, database=database or None,
+                autocommit=True, connect_timeout=5,
+            ) as connection,
+            connection.cursor() as cursor,
+        ):  # fmt: skip
+            cursor.execute(text)
+            return list(cursor.fetchall())
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL; the test is skipped with the reason where it is not installed."""
+    binaries = find("postgres", Path("/usr/lib/postgresql").glob("*/bin"), beside="initdb")
+    if binaries is None:
+        pytest.skip("needs PostgreSQL's postgres and initdb (Debian: postgresql)")
+    with _folder() as folder, running(Postgres(binaries, folder)) as server:
+        yield server
+
+
+@contextmanager
+def mariadb() -> Iterator[MariaDb]:
+    """A running MariaDB; the test is skipped with the reason where it is not installed."""
+    binaries = find("mariadbd", [Path("/usr/sbin"), Path("/usr/libexec")])
+    if binaries is None:
+        pytest.skip("needs MariaDB's mariadbd (Debian: mariadb-server)")
+    with _folder() as folder, running(MariaDb(binaries, folder)) as server:
+        yield server
+
+
+@contextmanager
+def running(server: S) -> Iterator[S]:
+    """Start it, and stop it however the test ends."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop(signal.SIGKILL)
+
+
+def find(name: str, folders: Sequence[Path] | Iterator[Path], beside: str = "") -> Path | None:
+    """The folder of a program: of the newest version, or the one on the path."""
+    on_path = shutil.which(name)
+    candidates = [*sorted(folders, reverse=True), *([Path(on_path).resolve().parent] if on_path else [])]
+    return next((one for one in candidates if (one / name).exists() and (one / (beside or name)).exists()), None)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder that the server's user owns; pytest's own are closed to it."""
+    with tempfile.TemporaryDirectory(prefix="fkpsearch-server-", ignore_cleanup_errors=True) as name:
+        if user := unprivileged():
+            os.chown(name, user["user"], user["group"])
+        yield Path(name)
+
+
+def unprivileged() -> dict[str, Any]:
+    """Who a server runs as: somebody else where we are root."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    return {"user": 65534, "group": 65534, "extra_groups": []}
+
+
+def run(*command: str | Path) -> None:
+    """Run a program of the server's to its end."""
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, check=False, cwd="/", **unprivileged()
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr + done.stdout)
+
+
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
