@@ -60,8 +60,7 @@ SOURCES = {"model.source": "source", "model.hypermodel.source": "source", PRESET
 def answer(trial: Trial, question: dict[str, Any]) -> Scalar:
     """The trial's answer to a question, as plain data. Raises ValueError where earlier trials had other options."""
     name, low, high, step, log = (question[field] for field in ("name", "low", "high", "step", "log"))
-    for source in SOURCES.keys() & trial.params.keys():  # the same name in two hypermodels is two parameters
-        name = f"{name}[{SOURCES[source]}={trial.params[source]}]"
+    name += told_apart(trial.params)
     match question["word"]:
         case "choice":
             return trial.suggest_categorical(name, question["options"])  # type: ignore[no-any-return]
@@ -69,6 +68,11 @@ def answer(trial: Trial, question: dict[str, Any]) -> Scalar:
             return trial.suggest_int(name, low, high, step=step or 1, log=log)
         case _:
             return trial.suggest_float(name, low, high, step=step, log=log)
+
+
+def told_apart(params: dict[str, Any]) -> str:
+    """How names of questions end under ``params``: the same name in two hypermodels is two parameters."""
+    return "".join(f"[{SOURCES[source]}={params[source]}]" for source in SOURCES.keys() & params.keys())
 
 
 def decide(settings: Settings, ask: Callable[[dict[str, Any]], Any]) -> Settings:

@@ -164,7 +164,7 @@ def predict(
         raise InputError(*made.problems)
 
 
-for command in (searching.run, searching.worker, searching.status, searching.export):
+for command in (searching.run, searching.worker, searching.status, searching.export, searching.migrate):
     app.command()(command)
 
 

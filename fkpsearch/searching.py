@@ -1,7 +1,9 @@
-"""Typer commands about studies: run, worker, status, export."""
+"""Typer commands about studies: run, worker, status, export, migrate."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,7 +25,7 @@ from fkpsearch.options import (
     study_argument,
     this_command,
 )
-from fkpsearch.screen import console, hushed, spinner, watching
+from fkpsearch.screen import console, hushed, on_a_terminal, progress, spinner, watching
 
 if TYPE_CHECKING:
     from fkpsearch.crew import Crew
@@ -178,6 +180,34 @@ def export(
         typer.echo(f"to upload: {made.submission}")
     else:
         typer.echo("no submission: the data has no test pictures or no IdLookupTable.csv")
+
+
+def migrate(
+    study: StudyArgument,
+    new_space: Annotated[str, typer.Argument(help="The changed space.", metavar="NEW_SPACE")],
+    name: Annotated[str | None, typer.Option(help="The new study's name; the space's file name by default.")] = None,
+    studies: StudiesFolder = STUDIES,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Carry a study's finished trials into a new study of a changed space; says first which, and which not and why."""
+    from fkpsearch.ledger import find_folder, named_folder, read
+    from fkpsearch.migrate import carry, plan_migration
+    from fkpsearch.opening import open_space
+    from fkpsearch.tables import migration_view
+
+    own_name, space = open_space(new_space)
+    folder = named_folder(name or own_name, studies)
+    plan = plan_migration(read(find_folder(study, studies)), space, folder)
+    console().print(migration_view(plan))
+    if plan.kept and not yes:
+        if not (sys.stdin.isatty() and on_a_terminal()):
+            raise InputError(Problem("--yes", "is missing, and nobody is there to ask", advice="nothing was written"))
+        typer.confirm(f"make {folder}?", abort=True)
+    with progress("carrying") as tick:
+        carry(plan, tick)
+    named = f" --name {folder.name}" if folder.name != own_name else ""
+    typer.echo(f"{len(plan.kept)} trials carried into {folder}")
+    typer.echo(f"next: fkpsearch run {shlex.quote(new_space)}{named} --trials N, these {len(plan.kept)} included")
 
 
 def watched(go: Callable[[Callable[[Event], None]], Ledger], name: str, trials: int, seconds: float) -> Ledger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fkpsearch.keypoints import NAMES, POPULATIONS
+from fkpsearch.migrate import RUNG, Plan
 from fkpsearch.opening import sources
 from fkpsearch.photograph import Seen
 from fkpsearch.scores import Scores
@@ -188,3 +190,41 @@ def _grouped(reasons: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list
     for one in reasons:
         found.setdefault((one["state"], one["reason"]), []).append(one["trial"])
     return dict(sorted(found.items(), key=lambda group: -len(group[1])))
+
+
+def migration_view(plan: Plan) -> RenderableType:
+    """What a migration keeps and what it drops, and why."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("from", str(plan.ledger.folder))
+    facts.add_row("to", str(plan.folder))
+    for line in plan.ledger.space.difference(plan.space):
+        facts.add_row("changed", Text(line))
+    table = plain_table("", ">trials", "")
+    table.add_row("kept", str(len(plan.kept)), _kept(plan), style="green")
+    for line, count in plan.recorded:
+        table.add_row("  new to them", str(count), Text(line))
+    marked = sum(any(name.startswith(RUNG) for name in one.trial.system_attrs) for one in plan.kept)
+    if marked and not plan.rungs:
+        table.add_row("  without rungs", str(marked), "the pruner is another, so the rungs they reached are forgotten")
+    lines = plan.reasons
+    several = "some for several reasons" if sum(count for _, count in lines) > len(plan.dropped) else ""
+    table.add_row("dropped", str(len(plan.dropped)), several, style="yellow" if plan.dropped else "")
+    for line, count in lines:
+        table.add_row("  because", str(count), Text(line))
+    if plan.left:
+        states = ", ".join(f"{count} {state.lower()}" for state, count in plan.left.items())
+        table.add_row("not carried", str(sum(plan.left.values())), f"{states}: they have no result")
+    return Group(facts, "", table)
+
+
+def _kept(plan: Plan) -> str:
+    """The states of kept trials, and the best value beside the old study's."""
+    states = Counter(one.trial.state.name for one in plan.kept)
+    words = ", ".join(f"{count} {state.lower()}" for state, count in states.items())
+    values = [
+        one.trial.value for one in plan.kept if one.trial.state.name == "COMPLETE" and one.trial.value is not None
+    ]
+    if not values:
+        return words
+    best = plan.ledger.best()[0].value
+    return f"{words}; best {pixels(min(values))} px" + ("" if min(values) == best else f", it was {pixels(best)}")
