@@ -164,7 +164,14 @@ def predict(
         raise InputError(*made.problems)
 
 
-for command in (searching.run, searching.worker, searching.status, searching.export, searching.migrate):
+for command in (
+    searching.run,
+    searching.worker,
+    searching.status,
+    searching.export,
+    searching.migrate,
+    searching.replay,
+):
     app.command()(command)
 
 

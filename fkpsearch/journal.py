@@ -34,8 +34,9 @@ class HolderLock(BaseJournalFileLock):
     locks stand for 30 s after a kill, and both of theirs that are given a relative path for ever.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, grace: float = GRACE) -> None:
         self._path = path.with_name(path.name + ".lock")
+        self._grace = grace
         self._host = _host()
         self._count = itertools.count()
         self._depth = 0
@@ -53,7 +54,7 @@ class HolderLock(BaseJournalFileLock):
                 holder = self._holder()
                 if holder != seen:
                     seen, since = holder, time.monotonic()
-                elif holder and (self._is_dead(holder) or time.monotonic() - since > GRACE):
+                elif holder and (self._is_dead(holder) or time.monotonic() - since > self._grace):
                     self._break(holder)
                 time.sleep(pause)
                 pause = min(2 * pause, 0.05)

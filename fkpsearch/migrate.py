@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fkpsearch.asking import told_apart
+from fkpsearch.engine import RUNG
 from fkpsearch.errors import Problem, SettingsError, StudyError
 from fkpsearch.inverse import Reason, inverse, line_of, listed
 from fkpsearch.ledger import COPY, OPTUNA, Ledger, begin, checkpoint, held
@@ -36,9 +37,6 @@ CARRIED = ("COMPLETE", "PRUNED")
 
 LIMITED = ("limits", "memory")
 """Constraints that say what `study.limits` turned away"""
-
-RUNG = "completed_rung_"
-"""Begins the names of Optuna's marks of the rungs that a trial reached"""
 
 ENQUEUED = "fixed_params"
 """Optuna's name for the parameters a trial was enqueued with"""
@@ -84,6 +82,11 @@ class Plan:
         return sorted(lines, key=lambda line: -line[1])
 
     @property
+    def unmarked(self) -> int:
+        """How many kept trials lose the marks of the rungs they reached, as the new pruner has others."""
+        return 0 if self.rungs else sum(any(map(_is_mark, one.trial.system_attrs)) for one in self.kept)
+
+    @property
     def recorded(self) -> list[tuple[str, int]]:
         """The parameters that are new to kept trials with the values recorded for them, and for how many trials."""
         values: dict[str, list[object]] = {}
@@ -92,6 +95,10 @@ class Plan:
                 if name not in one.trial.params:
                     values.setdefault(name, []).append(one.params[name])
         return [(f"{name}: {listed(found)}", len(found)) for name, found in values.items()]
+
+
+def _is_mark(attribute: str) -> bool:
+    return attribute.startswith(RUNG)
 
 
 def plan_migration(ledger: Ledger, space: Space, folder: Path) -> Plan:
@@ -249,7 +256,7 @@ def new_trials(plan: Plan) -> Iterator[FrozenTrial]:
         if COPY in user:  # as another with its settings is: both are kept
             user[COPY] = numbers[old.user_attrs[COPY]]
             user["reason"] = user.get("reason", "").replace(str(old.user_attrs[COPY]), str(user[COPY]))
-        system = {name: value for name, value in old.system_attrs.items() if plan.rungs and name.startswith(RUNG)}
+        system = {name: value for name, value in old.system_attrs.items() if plan.rungs and _is_mark(name)}
         if old.number in enqueued:
             system[ENQUEUED] = enqueued[old.number]
         new = create_trial(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fkpsearch import messages as said
 from fkpsearch.child import Process, refusal
 from fkpsearch.data import Data
 from fkpsearch.detect import check_installed
-from fkpsearch.errors import InputError, Problem, SettingsError, TrialError
+from fkpsearch.errors import Diverged, InputError, Problem, SettingsError, TrialError
 from fkpsearch.run_folder import CHECKPOINT, OLDER, forget
 from fkpsearch.settings import Settings, read_settings, write_settings
 from fkpsearch.space import Space, load_space
@@ -32,16 +32,21 @@ def refuse_ranges(space: Space) -> None:
 
 
 def train_once(
-    settings: Settings, data: Data, folder: Path, on_epoch: Callable[[said.Epoch], None] = lambda _: None
+    settings: Settings,
+    data: Data,
+    folder: Path,
+    on_epoch: Callable[[said.Epoch], None] = lambda _: None,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Train and leave settings, history, validation answers and model in ``folder`` (it exists).
 
-    The same process a study's trial gets, so the same settings give the same value. Raises TrialError when
-    the training diverged or failed, ChildDied when its process died, InputError when the user has to mend something.
+    The same process a study's trial gets, so the same settings give the same value; ``environment`` is that of its
+    place. What ``on_epoch`` raises ends the training. Raises Diverged, TrialError when the training failed, ChildDied
+    when its process died, InputError when the user has to mend something.
     """
     if settings.prepare.face_box == "mtcnn":
         check_installed()
-    child = Process(data.folder)
+    child = Process(data.folder, environment)
     try:
         child.send("train", folder=str(folder.resolve()), settings=settings.model_dump(mode="json"), fresh=True)
         while not isinstance(message := child.receive(timeout=1.0), said.Saved):
@@ -60,7 +65,9 @@ def train_once(
                     raise refusal(message)
                 case said.Full(why=why):
                     raise InputError(Problem(str(folder), f"is on a disk that is full ({why})", advice="make room"))
-                case said.Failed(why=why) | said.Diverged(why=why):
+                case said.Diverged(why=why):
+                    raise Diverged(why)
+                case said.Failed(why=why):
                     raise TrialError(why)
     finally:
         child.kill()

@@ -15,7 +15,7 @@ from fkpsearch.errors import Problem, StorageAway
 
 T = TypeVar("T")
 
-PAUSES = (0.1, 15.0)
+PAUSES = (0.1, 5.0)
 """Seconds: the first wait for a database that is gone, and the longest; each is about twice the one before"""
 
 HURRY = 5.0

@@ -33,7 +33,7 @@ class Patient(BaseStorage):
         self.outages = 0
         """How often the database was gone since this was made"""
         self._patience, self._read_only = patience, read_only
-        self._known: set[int] = set()  # trials this process has made or claimed
+        self._known: set[int] = set()  # trials that run because this process made or claimed them
         self._backend = patience.call(lambda again: open_backend(), self._count)
         inner = getattr(self._backend, "_backend", None) if not isinstance(self._backend, Journal) else self._backend
         self._claims = inner if isinstance(inner, Database | Journal) else None
@@ -144,7 +144,8 @@ class Patient(BaseStorage):
             return self._backend.create_new_trial(study_id, template)
 
         trial_id = self._write(do)
-        self._known.add(trial_id)
+        if template.state == TrialState.RUNNING:
+            self._known.add(trial_id)
         return trial_id
 
     def _signed(self, template: FrozenTrial | None) -> tuple[FrozenTrial, tuple[str, str, str]]:

@@ -32,7 +32,8 @@ class Proxy(GrpcStorageProxy):
     def _setup(self) -> None:
         options = [
             ("grpc.max_receive_message_length", -1),
-            ("grpc.max_reconnect_backoff_ms", 5000),
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 2000),
             ("grpc.keepalive_time_ms", 300_000),  # more often than this a server takes for an attack
         ]
         self._channel = grpc.insecure_channel(f"{self._host}:{self._port}", options=options)

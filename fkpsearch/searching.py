@@ -1,4 +1,4 @@
-"""Typer commands about studies: run, worker, status, export, migrate."""
+"""Typer commands about studies: run, worker, status, export, migrate, replay."""
 
 from __future__ import annotations
 
@@ -187,17 +187,21 @@ def migrate(
     new_space: Annotated[str, typer.Argument(help="The changed space.", metavar="NEW_SPACE")],
     name: Annotated[str | None, typer.Option(help="The new study's name; the space's file name by default.")] = None,
     studies: StudiesFolder = STUDIES,
+    storage: Storage = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Carry a study's finished trials into a new study of a changed space; says first which, and which not and why."""
-    from fkpsearch.ledger import find_folder, named_folder, read
+    """Carry a study's finished trials into a new study of a changed space; says first which, and which not and why.
+
+    The new study is kept in its folder, wherever the old one is.
+    """
+    from fkpsearch.ledger import find, named_folder
     from fkpsearch.migrate import carry, plan_migration
     from fkpsearch.opening import open_space
     from fkpsearch.tables import migration_view
 
     own_name, space = open_space(new_space)
     folder = named_folder(name or own_name, studies)
-    plan = plan_migration(read(find_folder(study, studies)), space, folder)
+    plan = plan_migration(find(study, studies, storage), space, folder)
     console().print(migration_view(plan))
     if plan.kept and not yes:
         if not (sys.stdin.isatty() and on_a_terminal()):
@@ -208,6 +212,32 @@ def migrate(
     named = f" --name {folder.name}" if folder.name != own_name else ""
     typer.echo(f"{len(plan.kept)} trials carried into {folder}")
     typer.echo(f"next: fkpsearch run {shlex.quote(new_space)}{named} --trials N, these {len(plan.kept)} included")
+
+
+def replay(
+    study: StudyArgument,
+    trial: Annotated[int, typer.Option(help="Its number.")],
+    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
+    to: Annotated[Path | None, typer.Option(help="Keep what the training leaves here.", metavar="DIR")] = None,
+    studies: StudiesFolder = STUDIES,
+    storage: Storage = None,
+) -> None:
+    """Train a trial once more; exit status 0 if it comes back bit for bit, else 1 with what is different."""
+    import tempfile
+
+    from fkpsearch.ledger import find
+    from fkpsearch.replay import find_original, in_words, outside
+    from fkpsearch.replay import replay as train_again
+
+    ledger = find(study, studies, storage)
+    original = find_original(ledger, trial)
+    faces = open_data(data or ledger.facts.data)
+    with tempfile.TemporaryDirectory() as temporary, progress(f"training trial {trial}") as tick:
+        folder = outside(ledger, to) if to else Path(temporary)
+        made = train_again(original, faces, folder, this_command(), tick)
+    typer.echo("\n".join(in_words(made)))
+    if made.differing:
+        raise typer.Exit(1)
 
 
 def watched(go: Callable[[Callable[[Event], None]], Ledger], name: str, trials: int, seconds: float) -> Ledger:

@@ -6,20 +6,22 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from fkpsearch.keypoints import NAMES, POPULATIONS
-from fkpsearch.migrate import RUNG, Plan
 from fkpsearch.opening import sources
 from fkpsearch.photograph import Seen
 from fkpsearch.scores import Scores
 from fkpsearch.sizes import Built
 from fkpsearch.space import Space
 from fkpsearch.survey import Survey
+
+if TYPE_CHECKING:
+    from fkpsearch.migrate import Plan
 
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
 
@@ -203,9 +205,9 @@ def migration_view(plan: Plan) -> RenderableType:
     table.add_row("kept", str(len(plan.kept)), _kept(plan), style="green")
     for line, count in plan.recorded:
         table.add_row("  new to them", str(count), Text(line))
-    marked = sum(any(name.startswith(RUNG) for name in one.trial.system_attrs) for one in plan.kept)
-    if marked and not plan.rungs:
-        table.add_row("  without rungs", str(marked), "the pruner is another, so the rungs they reached are forgotten")
+    if plan.unmarked:
+        why = "the pruner has others now, so those they reached are forgotten"
+        table.add_row("  without rungs", str(plan.unmarked), why)
     lines = plan.reasons
     several = "some for several reasons" if sum(count for _, count in lines) > len(plan.dropped) else ""
     table.add_row("dropped", str(len(plan.dropped)), several, style="yellow" if plan.dropped else "")

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fkpsearch.keypoints import COLUMNS, COUNT
+from fkpsearch.places import installed_gpus
 
 for _name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
     # every core has a test at work already; read when TensorFlow is imported, here and in the processes tests start
@@ -21,6 +22,9 @@ LONGEST = ("study", "tuner", "export", "cli", "backbone", "train", "presets", "h
 """Test files that take longest, in the order in which they begin: what begins last should be short"""
 
 FACES96 = Path(__file__).resolve().parents[2] / "shared" / "data" / "faces96"
+
+CARDS = "0, GPU-aaaa, 81559, NVIDIA H100\n1, GPU-bbbb, 40960, NVIDIA A100, 40GB\n"
+"""What nvidia-smi says of two cards: index, UUID, memory in MiB, name"""
 
 SMALL = [0, 1, 10, 14]
 """The keypoints of Kaggle's second population: eye centres, nose tip, bottom lip."""
@@ -64,6 +68,21 @@ def faces96() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real faces: none at {folder}; name their folder in FKPSEARCH_FACES96")
     return folder
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A machine of eight cores whose nvidia-smi lists two cards."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<END\n{CARDS}END\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("FKPSEARCH_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    installed_gpus.cache_clear()
+    yield
+    installed_gpus.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +50,10 @@ class Server:
         """What starts it."""
         raise NotImplementedError
 
+    def identity(self) -> dict[str, Any]:
+        """Who it runs as, for subprocess."""
+        return unprivileged()
+
     def query(self, text: str, database: str) -> list[tuple[Any, ...]]:
         """Run one statement outside of any transaction."""
         raise NotImplementedError
@@ -65,7 +71,7 @@ class Server:
     def start(self, *, wait: bool = True) -> None:
         """Start it, by default until it answers."""
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder, **unprivileged())
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder, **self.identity())
         if wait:
             self.wait()
 
@@ -172,6 +178,109 @@ class MariaDb(Server):
             return list(cursor.fetchall())
 
 
+class GrpcProxy(Server):
+    """Optuna's gRPC proxy in front of a database."""
+
+    scheme = "grpc"
+
+    def __init__(self, folder: Path, behind: str) -> None:
+        super().__init__(folder)
+        self._behind = behind
+
+    def command(self) -> list[str]:
+        """As Optuna's documentation has it."""
+        code = (
+            "import sys, optuna; "
+            "storage = optuna.storages.get_storage(sys.argv[1]); "
+            "optuna.storages.run_grpc_proxy_server(storage, host='127.0.0.1', port=int(sys.argv[2]))"
+        )
+        return [sys.executable, "-W", "ignore", "-c", code, self._behind, str(self.port)]
+
+    def identity(self) -> dict[str, Any]:
+        """It may be root, whose interpreter it needs."""
+        return {}
+
+    def url(self, database: str = "", password: str = "") -> str:
+        """Of the proxy: its database is its own affair."""
+        return f"grpc://127.0.0.1:{self.port}"
+
+    def query(self, text: str, database: str) -> list[tuple[Any, ...]]:
+        """Whether it listens."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5):
+            return []
+
+
+class Link:
+    """A connection to a server that can lose an answer: the server has done it, the client never hears so."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._word = b""
+        self.lost = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def lose_the_answer_to(self, word: bytes) -> None:
+        """Cut the next connection that sends ``word`` once the server has answered it."""
+        self._word = word
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self._to))
+            doomed = threading.Event()
+            for one, other, asks in ((client, server, True), (server, client, False)):
+                threading.Thread(target=self._forward, args=(one, other, doomed, asks), daemon=True).start()
+
+    def _forward(self, one: socket.socket, other: socket.socket, doomed: threading.Event, asks: bool) -> None:
+        try:
+            while data := one.recv(65536):
+                if asks and self._word and self._word in data:
+                    self._word = b""
+                    doomed.set()
+                elif not asks and doomed.is_set():
+                    self.lost += 1
+                    break
+                other.sendall(data)
+        except OSError:
+            pass
+        for end in (one, other):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.close()
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A disk of ``size`` (tmpfs's way to write it) at ``folder``; the test is skipped where none may be made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"needs the right to mount a tmpfs: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Write a file until the disk is full; remove it to make room."""
+    file = disk / "filling"
+    with file.open("wb", buffering=0) as filling, suppress(OSError):
+        while filling.write(bytes(4096)) == 4096:
+            pass
+    return file
+
+
 @contextmanager
 def postgres() -> Iterator[Postgres]:
     """A running PostgreSQL; the test is skipped with the reason where it is not installed."""
@@ -199,7 +308,7 @@ def running(server: S) -> Iterator[S]:
         server.start()
         yield server
     finally:
-        server.stop(signal.SIGKILL)
+        server.stop(signal.SIGQUIT if isinstance(server, Postgres) else signal.SIGKILL)  # with its children
 
 
 def find(name: str, folders: Sequence[Path] | Iterator[Path], beside: str = "") -> Path | None:
@@ -212,7 +321,9 @@ def find(name: str, folders: Sequence[Path] | Iterator[Path], beside: str = "") 
 @contextmanager
 def _folder() -> Iterator[Path]:
     """A folder that the server's user owns; pytest's own are closed to it."""
-    with tempfile.TemporaryDirectory(prefix="fkpsearch-server-", ignore_cleanup_errors=True) as name:
+    memory = Path("/dev/shm")  # a thousand small files a database, made and removed: a busy disk needs a minute
+    where = memory if memory.is_dir() and shutil.disk_usage(memory).free > 2**30 else None
+    with tempfile.TemporaryDirectory(prefix="fkpsearch-server-", dir=where, ignore_cleanup_errors=True) as name:
         if user := unprivileged():
             os.chown(name, user["user"], user["group"])
         yield Path(name)

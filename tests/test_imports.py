@@ -25,7 +25,7 @@ ROWS = (
     "strategy lint cost sizes",
     "database journal proxy patience patient storage",
     "ledger events lease claim twins engine tuner attempt books crew supervisor opening study once samples status",
-    "migrate",
+    "migrate replay",
     "card export",
     "tables live screen options searching cli",
 )

@@ -181,6 +181,10 @@ def test_a_trial_is_kept_if_and_only_if_the_new_space_gives_its_settings(
         again = FixedTrial(found)
         assert fill(space.sample(again)) == sampled
         assert again.params == found  # all that are asked for, and no others
+        written = space.params_of(space.sample(again), "x")
+        assert {name: repr(value) for name, value in written.items()} == {
+            name: repr(value) for name, value in found.items()
+        }  # 1 is not 1.0 to whoever looks for twins
     else:
         assert all(str(reason) for reason in found)
 
@@ -365,9 +369,15 @@ def test_what_limits_turned_away_is_kept_only_under_the_same_limits() -> None:
     assert [reasons(ledger, other, k) for k in range(5)] == [line, line, [], [], []]
 
 
+def test_a_trial_that_somebody_else_added_without_a_parameter_is_dropped() -> None:
+    ledger = in_memory(space_of(OLD), [trial_of(space_of("model: {width: {choice: [8, 16]}}"), PARAMS)])
+    (line,) = reasons(ledger, edited())
+    assert line.startswith("parameters: The value of the parameter 'model.blocks' is not found.")
+
+
 def test_settings_on_disk_are_what_was_trained_whatever_the_defaults_are_now(tmp_path: Path) -> None:
     old = space_of(OLD)
-    ledger = in_memory(old, [trial_of(old, PARAMS)], str(tmp_path))
+    ledger = in_memory(old, [trial_of(old, PARAMS), trial_of(old, PARAMS, user_attrs={"copy_of": 0})], str(tmp_path))
     folder = ledger.trial_folder(0)
     folder.mkdir(parents=True)
     trained = settings_of({**old.sample(FixedTrial(PARAMS)), "seed": 5}, "x")
@@ -375,7 +385,8 @@ def test_settings_on_disk_are_what_was_trained_whatever_the_defaults_are_now(tmp
         trained.model_copy(update={"training": trained.training.model_copy(update={"patience": 9})}),
         folder / "settings.yaml",
     )
-    assert reasons(ledger, edited()) == ["training.patience: 9 is not the default null"]
+    line = ["training.patience: 9 is not the default null"]
+    assert [reasons(ledger, edited(), number) for number in (0, 1)] == [line, line]
     found = fit(ledger, ledger.trials[0], edited(("training.patience", {"int": [5, 10]})))
     assert isinstance(found, Kept)
     assert found.params["training.patience"] == 9
@@ -590,18 +601,18 @@ def test_what_was_enqueued_and_is_carried_is_not_enqueued_again(tmp_path: Path) 
     old = edited(ENQUEUED)
     first = {"model.width": 8, "model.blocks": 2, "augment.rotation": 20.5}
     trials = [
-        trial_of(old, {**old.random(1)[0], **first}),  # by chance
+        trial_of(old, {**old.random(1)[0], "model.doubled": False}),
         trial_of(old, PARAMS, system_attrs={"fixed_params": first}),
     ]
-    folder = tmp_path / "old"
-    ledger = on_disk(folder, old, trials)
+    ledger = on_disk(tmp_path / "old", old, trials)
     assert [trial.state.name for trial in ledger.trials] == ["WAITING", "COMPLETE", "COMPLETE"]
-    more = {"model": {"width": 4}}
-    space = edited(("model.width", {"choice": [4, 8]}), ("enqueue", [more, *ENQUEUED[1]]))
+    another, by_chance = {"model": {"width": 16}}, {"model": {"doubled": False}}
+    space = edited(("augment.blur", {"float": [0, 1]}), ("enqueue", [another, *ENQUEUED[1], by_chance]))
     new = migrated(ledger, space)
-    again = begun(new.folder, space)
-    assert [trial.state.name for trial in again.trials] == ["COMPLETE", "COMPLETE", "WAITING"]
-    assert again.trials[2].system_attrs["fixed_params"] == {"model.width": 4}
+    assert [trial.state.name for trial in new.trials] == ["COMPLETE", "COMPLETE", "WAITING", "WAITING"]
+    waiting = [trial.system_attrs["fixed_params"] for trial in new.trials[2:]]
+    assert waiting == [{"model.width": 16}, {"model.doubled": False}]
+    assert len(begun(new.folder, space).trials) == 4
 
 
 def test_a_search_goes_on_and_its_sampler_draws_jointly_from_all_that_was_carried(tmp_path: Path) -> None:

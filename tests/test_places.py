@@ -6,36 +6,18 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fkpsearch.errors import InputError
-from fkpsearch.places import Place, installed_gpus, places, quota_of
-
-CARDS = "0, GPU-aaaa, 81559, NVIDIA H100\n1, GPU-bbbb, 40960, NVIDIA A100, 40GB\n"
+from fkpsearch.places import Place, places, quota_of
 
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("FKPSEARCH_THREADS", raising=False)
-
-
-@pytest.fixture
-def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A machine whose nvidia-smi lists two cards."""
-    program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\ncat <<END\n{CARDS}END\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("FKPSEARCH_THREADS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    installed_gpus.cache_clear()
-    yield
-    installed_gpus.cache_clear()
 
 
 def refusal(*arguments: object, **more: object) -> str:

@@ -29,7 +29,7 @@ SPLIT = {"validation": 0.2, "holdout": 0.1}
 
 def settings_for(specialists: str, *, heads: str = "one", **training: Any) -> Settings:
     model = {
-        "kind": "cnn", "input_size": 48, "blocks": 3, "width": 4, "dense": {"width": 16},
+        "kind": "cnn", "input_size": 48, "blocks": 1, "width": 4, "dense": {"width": 16},
         "specialists": specialists, "heads": heads,
     }  # fmt: skip
     recipe = {"epochs": 3, "batch_size": 4, "optimizer": {"kind": "adam", "learning_rate": 5e-3}, **training}
