@@ -1,4 +1,4 @@
-"""Trials a second of the engine alone: ``python benchmarks/scale.py``; exit status 1 below the bar or where one is lost.
+"""Trials a second of the engine alone: ``python benchmarks/scale.py``; exit status 1 below the bar, or if one is lost.
 
 A trainer of 0 s in a process of its own for every trial, three reports each, one supervisor (or two) with 1, 8, 32 and
 64 children on SQLite, the journal and PostgreSQL; once at random without pruning, once with TPE and ASHA. Everything
@@ -271,8 +271,8 @@ def main() -> int:
 def line(row: Row) -> str:
     """Of the table."""
     cells = [
-        row.storage, f"{row.supervisors} x {row.children}", row.strategy, f"{row.a_second:.1f}", f"{row.supervisor:.1f}",
-        f"{row.child:.1f}", "" if math.isnan(row.database) else f"{row.database:.1f}",
+        row.storage, f"{row.supervisors} x {row.children}", row.strategy, f"{row.a_second:.1f}",
+        f"{row.supervisor:.1f}", f"{row.child:.1f}", "" if math.isnan(row.database) else f"{row.database:.1f}",
         f"{row.statements:.0f}" if row.statements else "", f"{row.disk:,.0f}", f"{row.resident:.0f}", f"{row.load:.1f}",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"

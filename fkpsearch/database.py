@@ -8,22 +8,25 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 from sqlalchemy.dialects import plugins
-from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, ExceptionContext
+from sqlalchemy.engine import URL, Connection, CreateEnginePlugin, Engine, ExceptionContext
 
+from fkpsearch import statements
 from fkpsearch.errors import FkpError
+from fkpsearch.statements import Changes, Head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,6 +128,58 @@ class Database(RDBStorage):
                 return False
             self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, OWNER, self.owner)
         return True
+
+    # ---- in few statements, for cache.py
+
+    def look(
+        self, study_id: int, newer_than: int, those: Collection[int], is_known: Callable[[Head], bool]
+    ) -> tuple[list[Head], list[FrozenTrial]]:
+        """The heads of the trials of ids above ``newer_than`` and of ``those``; as a whole those not known."""
+        with self.engine.begin() as connection:
+            heads = statements.heads(connection, study_id, newer_than, those, OWNER)
+            return heads, statements.whole(connection, [head for head in heads if not is_known(head)])
+
+    def read(self, trial_id: int) -> FrozenTrial:
+        """One trial. Raises KeyError."""
+        with self.engine.begin() as connection:
+            if (head := statements.head(connection, trial_id, OWNER)) is None:
+                raise KeyError(trial_id)
+            return statements.whole(connection, [head])[0]
+
+    def state_and_owner(self, trial_id: int) -> tuple[TrialState, str | None]:
+        """Where a trial stands now, and whose it is. Raises KeyError."""
+        with self.engine.begin() as connection:
+            if (head := statements.head(connection, trial_id, OWNER)) is None:
+                raise KeyError(trial_id)
+            return head.state, head.owner
+
+    def change(self, trial_id: int, changes: Changes) -> None:
+        """Write to a trial of ours that runs. Raises UpdateFinishedTrialError where it does not, or is another's."""
+        with self.engine.begin() as connection:
+            self._hold(connection, trial_id)
+            statements.write(connection, trial_id, changes)
+
+    def report(self, trial_id: int, step: int, value: float) -> None:
+        """The same for an intermediate value."""
+        with self.engine.begin() as connection:
+            self._hold(connection, trial_id)
+            statements.report(connection, trial_id, step, value)
+
+    def end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, changes: Changes) -> datetime:
+        """Write to a trial of ours, and finish it, in one transaction; returns the moment. Raises as :meth:`change`."""
+        now = datetime.now()
+        with self.engine.begin() as connection:
+            self._hold(connection, trial_id)
+            statements.write(connection, trial_id, changes)
+            statements.end(connection, trial_id, state, values, now)
+        return now
+
+    def _hold(self, connection: Connection, trial_id: int) -> None:
+        """Let nobody take a running trial of ours from us before the transaction is over."""
+        if (found := statements.state_and_owner(connection, trial_id, OWNER)) is None:
+            raise KeyError(trial_id)
+        if found != (TrialState.RUNNING, self.owner):
+            raise UpdateFinishedTrialError(f"trial {trial_id} is {found[0].name}, and its owner {found[1]}")
 
 
 def sqlite_to_read(path: Path) -> URL:

@@ -23,7 +23,7 @@ ROWS = (
     "answer photograph predict pipeline last_layer train",
     "run_folder scores submission asking checkpoint worker",
     "strategy lint cost sizes",
-    "database journal proxy patience patient storage",
+    "statements database cache journal proxy patience patient storage",
     "ledger events lease claim twins engine tuner attempt books crew supervisor opening study once samples status",
     "migrate replay",
     "card export",

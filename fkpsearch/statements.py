@@ -1,0 +1,219 @@
+"""Optuna's tables (`optuna.storages._rdb.models`) read and written in few statements, without its object mapper.
+
+Each function is given a connection in a transaction. What lies in the tables is what Optuna would have written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sql
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+TRIALS, PARAMS, VALUES, REPORTS, USER, SYSTEM = (
+    sql.inspect(model).local_table
+    for model in (
+        models.TrialModel,
+        models.TrialParamModel,
+        models.TrialValueModel,
+        models.TrialIntermediateValueModel,
+        models.TrialUserAttributeModel,
+        models.TrialSystemAttributeModel,
+    )
+)
+
+MANY = 500
+"""Ids in one statement: SQLite takes some thousand"""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A trial without what hangs on it."""
+
+    id: int
+    number: int
+    state: TrialState
+    start: datetime | None
+    complete: datetime | None
+    owner: str | None
+
+
+@dataclass
+class Changes:
+    """What is to be written of a running trial, besides its state."""
+
+    params: dict[str, tuple[float, BaseDistribution]] = field(default_factory=dict)
+    """By name: the value as the database has it, and where it is from"""
+    user: dict[str, Any] = field(default_factory=dict)
+    system: dict[str, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.params or self.user or self.system)
+
+
+# ---- reading
+
+
+def heads(connection: Connection, study: int, newer_than: int, those: Collection[int], owner: str) -> list[Head]:
+    """The study's trials of ids above ``newer_than`` and ``those``, oldest first; ``owner`` names an attribute."""
+    every = _heads(owner).where(TRIALS.c.study_id == study)
+    rows = list(connection.execute(every.where(TRIALS.c.trial_id > newer_than)))
+    for some in _pieces(those):
+        rows += connection.execute(every.where(TRIALS.c.trial_id.in_(some)))
+    found = {row[0]: _head(row) for row in rows}
+    return [found[trial] for trial in sorted(found)]
+
+
+def head(connection: Connection, trial: int, owner: str) -> Head | None:
+    """One trial; None where there is none."""
+    row = connection.execute(_heads(owner).where(TRIALS.c.trial_id == trial)).first()
+    return None if row is None else _head(row)
+
+
+def _heads(owner: str) -> Any:
+    columns = (TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state, TRIALS.c.datetime_start, TRIALS.c.datetime_complete)
+    its_owner = sql.and_(USER.c.trial_id == TRIALS.c.trial_id, USER.c.key == owner)
+    return sql.select(*columns, USER.c.value_json).select_from(TRIALS.outerjoin(USER, its_owner))
+
+
+def _head(row: Any) -> Head:
+    trial, number, state, start, complete, owner = row
+    return Head(trial, number, state, _local(start), _local(complete), json.loads(owner) if owner else None)
+
+
+def whole(connection: Connection, some: Sequence[Head]) -> list[FrozenTrial]:
+    """The trials with all that hangs on them, in their order."""
+    ids = [one.id for one in some]
+    values = _hanging(connection, VALUES, ids, (VALUES.c.objective, VALUES.c.value, VALUES.c.value_type))
+    params = _hanging(connection, PARAMS, ids, (PARAMS.c.param_name, PARAMS.c.param_value, PARAMS.c.distribution_json))
+    reports = _hanging(
+        connection, REPORTS, ids, (REPORTS.c.step, REPORTS.c.intermediate_value, REPORTS.c.intermediate_value_type)
+    )
+    attrs = [_hanging(connection, table, ids, (table.c.key, table.c.value_json)) for table in (USER, SYSTEM)]
+    return [
+        FrozenTrial(
+            number=one.number,
+            trial_id=one.id,
+            state=one.state,
+            value=None,
+            values=[_number(kind, value) for _, value, kind in sorted(values[one.id], key=lambda row: int(row[0]))]
+            or None,
+            datetime_start=one.start,
+            datetime_complete=one.complete,
+            params={name: _distribution(text).to_external_repr(value) for name, value, text in params[one.id]},
+            distributions={name: _distribution(text) for name, _, text in params[one.id]},
+            user_attrs={name: json.loads(text) for name, text in attrs[0][one.id]},
+            system_attrs={name: json.loads(text) for name, text in attrs[1][one.id]},
+            intermediate_values={step: _number(kind, value) for step, value, kind in reports[one.id]},
+        )
+        for one in some
+    ]
+
+
+def _hanging(
+    connection: Connection, table: Any, ids: Sequence[int], columns: Sequence[Any]
+) -> Mapping[int, list[tuple[Any, ...]]]:
+    """Rows of a table by their trial, in the order in which they were written."""
+    found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    (key,) = table.primary_key
+    for some in _pieces(ids):
+        asked = sql.select(table.c.trial_id, *columns).where(table.c.trial_id.in_(some)).order_by(key)
+        for trial, *rest in connection.execute(asked):
+            found[trial].append(tuple(rest))
+    return found
+
+
+def _pieces(ids: Iterable[int]) -> Iterator[list[int]]:
+    every = sorted(ids)
+    return (every[at : at + MANY] for at in range(0, len(every), MANY))
+
+
+@lru_cache(maxsize=4096)
+def _distribution(text: str) -> BaseDistribution:
+    return json_to_distribution(text)
+
+
+def _local(moment: datetime | None) -> datetime | None:
+    """Optuna's tables have UTC, its trials the local time, neither with its zone."""
+    return None if moment is None else moment.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
+def _number(kind: Any, value: float | None) -> float:
+    return {"INF_POS": float("inf"), "INF_NEG": float("-inf"), "NAN": float("nan")}.get(kind.name, value)  # type: ignore[return-value]
+
+
+# ---- writing
+
+
+def write(connection: Connection, trial: int, changes: Changes) -> None:
+    """Write parameters, where they are not there yet, and attributes, over what may be there."""
+    if changes.params:
+        rows = [
+            {"trial_id": trial, "param_name": name, "param_value": value, "distribution_json": distribution_to_json(of)}
+            for name, (value, of) in changes.params.items()
+        ]
+        _upsert(connection, PARAMS, rows, ("trial_id", "param_name"), ())
+    for table, attrs in ((USER, changes.user), (SYSTEM, changes.system)):
+        if attrs:
+            rows = [{"trial_id": trial, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
+            _upsert(connection, table, rows, ("trial_id", "key"), ("value_json",))
+
+
+def report(connection: Connection, trial: int, step: int, value: float) -> None:
+    """Write an intermediate value, over what may be there."""
+    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    row = {"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+    _upsert(connection, REPORTS, [row], ("trial_id", "step"), ("intermediate_value", "intermediate_value_type"))
+
+
+def end(connection: Connection, trial: int, state: TrialState, values: Sequence[float] | None, now: datetime) -> None:
+    """Finish a trial."""
+    rows = []
+    for objective, value in enumerate(values or ()):
+        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+        rows.append({"trial_id": trial, "objective": objective, "value": stored, "value_type": kind})
+    if rows:
+        _upsert(connection, VALUES, rows, ("trial_id", "objective"), ("value", "value_type"))
+    utc = now.astimezone(UTC).replace(tzinfo=None)
+    connection.execute(sql.update(TRIALS).where(TRIALS.c.trial_id == trial).values(state=state, datetime_complete=utc))
+
+
+def state_and_owner(connection: Connection, trial: int, owner: str) -> tuple[TrialState, str | None] | None:
+    """Where a trial stands; nobody else can change that until the transaction ends. None where there is no trial."""
+    held = sql.select(TRIALS.c.state).where(TRIALS.c.trial_id == trial).with_for_update()
+    state = connection.execute(held).scalar()
+    if state is None:
+        return None
+    asked = sql.select(USER.c.value_json).where(USER.c.trial_id == trial, USER.c.key == owner)
+    text = connection.execute(asked).scalar()
+    return state, json.loads(text) if text else None
+
+
+def _upsert(
+    connection: Connection, table: Any, rows: list[dict[str, Any]], unique: Sequence[str], changing: Sequence[str]
+) -> None:
+    """Insert rows; where ``unique`` is there already the columns ``changing`` are overwritten."""
+    if connection.dialect.name == "mysql":
+        added: Any = mysql.insert(table).values(rows)
+        over = changing or unique[:1]  # MySQL has to change something
+        connection.execute(added.on_duplicate_key_update({name: added.inserted[name] for name in over}))
+        return
+    insert: Callable[[Any], Any] = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    added = insert(table).values(rows)
+    if changing:
+        added = added.on_conflict_do_update(
+            index_elements=unique, set_={name: added.excluded[name] for name in changing}
+        )
+    else:
+        added = added.on_conflict_do_nothing(index_elements=unique)
+    connection.execute(added)
