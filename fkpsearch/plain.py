@@ -75,7 +75,10 @@ def parse_yaml(text: str, place: str, error: type[InputError]) -> dict[str, Any]
     return tree
 
 
-class _Dumper(yaml.SafeDumper):
+_Base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's is ten times as fast, where PyYAML has it
+
+
+class _Dumper(_Base):  # type: ignore[misc]
     """Writes numbers, and strings that look like numbers, so that ``_Loader`` reads the same back."""
 
     yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
