@@ -117,13 +117,24 @@ class Cache(_CachedStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """As Optuna's."""
-        trial_id = super().create_new_trial(study_id, template_trial)
-        _, number = self._trial_id_to_study_id_and_number[trial_id]
-        trial = self._studies[study_id].trials[number]
+        if template_trial is not None and self._is_plain(template_trial):
+            trial = self._database.begin(study_id)
+            self._studies.setdefault(study_id, _StudyInfo())
+            self._add_trials_to_cache(study_id, [trial])
+            trial_id = trial._trial_id
+        else:
+            trial_id = super().create_new_trial(study_id, template_trial)
+            trial = self._studies[study_id].trials[self._trial_id_to_study_id_and_number[trial_id][1]]
         if not trial.state.is_finished():
             self._studies[study_id].unfinished_trial_ids.add(trial_id)
             self._adopt(trial)
         return trial_id
+
+    def _is_plain(self, trial: FrozenTrial) -> bool:
+        """Whether nothing is said of a trial but that it runs and is ours."""
+        bare = not (trial.params or trial.system_attrs or trial.intermediate_values or trial.values)
+        ours = self._database.owner is not None and trial.user_attrs == {OWNER: self._database.owner}
+        return bare and ours and trial.state == TrialState.RUNNING
 
     # ---- writing
 

@@ -101,6 +101,9 @@ class Database(RDBStorage):
         template = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")  # Optuna formats it
         with only_reading():  # on opening Optuna has two connections at once, which must not both want to write
             super().__init__(template, engine_kwargs=options, skip_table_creation=read_only)
+        # there each statement of a transaction sees what is committed by then: it adds nothing but two messages
+        alone = {"isolation_level": "AUTOCOMMIT"} if name == "postgresql" else {}
+        self._readers = self.engine.execution_options(**alone)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """As Optuna's; a trial that starts running gets its owner with it, one that waits again loses it."""
@@ -131,24 +134,35 @@ class Database(RDBStorage):
 
     # ---- in few statements, for cache.py
 
+    def begin(self, study_id: int) -> FrozenTrial:
+        """Make a trial that is ours and runs. Raises KeyError."""
+        now = datetime.now()
+        with self.engine.begin() as connection:
+            trial_id, number = statements.begin(connection, study_id, OWNER, str(self.owner), now)
+        return FrozenTrial(
+            number=number, trial_id=trial_id, state=TrialState.RUNNING, value=None, datetime_start=now,
+            datetime_complete=None, user_attrs={OWNER: self.owner}, params={}, distributions={}, system_attrs={},
+            intermediate_values={},
+        )  # fmt: skip
+
     def look(
         self, study_id: int, newer_than: int, those: Collection[int], is_known: Callable[[Head], bool]
     ) -> tuple[list[Head], list[FrozenTrial]]:
         """The heads of the trials of ids above ``newer_than`` and of ``those``; as a whole those not known."""
-        with self.engine.begin() as connection:
+        with self._readers.begin() as connection:
             heads = statements.heads(connection, study_id, newer_than, those, OWNER)
             return heads, statements.whole(connection, [head for head in heads if not is_known(head)])
 
     def read(self, trial_id: int) -> FrozenTrial:
         """One trial. Raises KeyError."""
-        with self.engine.begin() as connection:
+        with self._readers.begin() as connection:
             if (head := statements.head(connection, trial_id, OWNER)) is None:
                 raise KeyError(trial_id)
             return statements.whole(connection, [head])[0]
 
     def state_and_owner(self, trial_id: int) -> tuple[TrialState, str | None]:
         """Where a trial stands now, and whose it is. Raises KeyError."""
-        with self.engine.begin() as connection:
+        with self._readers.begin() as connection:
             if (head := statements.head(connection, trial_id, OWNER)) is None:
                 raise KeyError(trial_id)
             return head.state, head.owner

@@ -88,7 +88,8 @@ def _float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
     text = repr(value)
     if text in ("inf", "-inf", "nan"):
         text = text.replace("inf", ".inf").replace("nan", ".nan")
-    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+    node: yaml.ScalarNode = dumper.represent_scalar("tag:yaml.org,2002:float", text)
+    return node
 
 
 _Dumper.add_representer(float, _float)
@@ -97,7 +98,8 @@ _Dumper.add_representer(float, _float)
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
     # PyYAML folds these three line ends into a space unless they are escaped, which only quotes allow
     style = '"' if re.search("[\x85\u2028\u2029]", value) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
+    node: yaml.ScalarNode = dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
+    return node
 
 
 _Dumper.add_representer(str, _text)

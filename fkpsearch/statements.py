@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -66,24 +66,30 @@ class Changes:
 
 def heads(connection: Connection, study: int, newer_than: int, those: Collection[int], owner: str) -> list[Head]:
     """The study's trials of ids above ``newer_than`` and ``those``, oldest first; ``owner`` names an attribute."""
-    every = _heads(owner).where(TRIALS.c.study_id == study)
-    rows = list(connection.execute(every.where(TRIALS.c.trial_id > newer_than)))
+    rows = list(connection.execute(_heads(owner, "newer"), {"study": study, "id": newer_than}))
     for some in _pieces(those):
-        rows += connection.execute(every.where(TRIALS.c.trial_id.in_(some)))
+        rows += connection.execute(_heads(owner, "those"), {"study": study, "ids": some})
     found = {row[0]: _head(row) for row in rows}
     return [found[trial] for trial in sorted(found)]
 
 
 def head(connection: Connection, trial: int, owner: str) -> Head | None:
     """One trial; None where there is none."""
-    row = connection.execute(_heads(owner).where(TRIALS.c.trial_id == trial)).first()
+    row = connection.execute(_heads(owner, "one"), {"id": trial}).first()
     return None if row is None else _head(row)
 
 
-def _heads(owner: str) -> Any:
+@lru_cache
+def _heads(owner: str, which: str) -> Any:
     columns = (TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state, TRIALS.c.datetime_start, TRIALS.c.datetime_complete)
     its_owner = sql.and_(USER.c.trial_id == TRIALS.c.trial_id, USER.c.key == owner)
-    return sql.select(*columns, USER.c.value_json).select_from(TRIALS.outerjoin(USER, its_owner))
+    every = sql.select(*columns, USER.c.value_json).select_from(TRIALS.outerjoin(USER, its_owner))
+    if which == "one":
+        return every.where(TRIALS.c.trial_id == sql.bindparam("id"))
+    every = every.where(TRIALS.c.study_id == sql.bindparam("study"))
+    if which == "newer":
+        return every.where(TRIALS.c.trial_id > sql.bindparam("id"))
+    return every.where(TRIALS.c.trial_id.in_(sql.bindparam("ids", expanding=True)))
 
 
 def _head(row: Any) -> Head:
@@ -155,25 +161,38 @@ def _number(kind: Any, value: float | None) -> float:
 # ---- writing
 
 
+def begin(connection: Connection, study: int, owner: str, whose: str, now: datetime) -> tuple[int, int]:
+    """Make a trial that runs and is ``whose``: its id and number. Raises KeyError where there is no such study.
+
+    The study is locked, as Optuna locks it, so that no number is given twice.
+    """
+    studies = sql.inspect(models.StudyModel).local_table
+    if connection.execute(_locked(sql.select(studies.c.study_id), studies.c.study_id), {"id": study}).scalar() is None:
+        raise KeyError(study)
+    number = int(connection.execute(sql.select(sql.func.count()).where(TRIALS.c.study_id == study)).scalar() or 0)
+    row = {"number": number, "study_id": study, "state": TrialState.RUNNING, "datetime_start": _utc(now)}
+    trial = int(connection.execute(sql.insert(TRIALS), row).inserted_primary_key[0])  # type: ignore[index]
+    write(connection, trial, Changes(user={owner: whose}))
+    return trial, number
+
+
 def write(connection: Connection, trial: int, changes: Changes) -> None:
     """Write parameters, where they are not there yet, and attributes, over what may be there."""
-    if changes.params:
-        rows = [
-            {"trial_id": trial, "param_name": name, "param_value": value, "distribution_json": distribution_to_json(of)}
-            for name, (value, of) in changes.params.items()
-        ]
-        _upsert(connection, PARAMS, rows, ("trial_id", "param_name"), ())
+    rows = [
+        {"trial_id": trial, "param_name": name, "param_value": value, "distribution_json": distribution_to_json(of)}
+        for name, (value, of) in changes.params.items()
+    ]
+    _upsert(connection, PARAMS, rows)
     for table, attrs in ((USER, changes.user), (SYSTEM, changes.system)):
-        if attrs:
-            rows = [{"trial_id": trial, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
-            _upsert(connection, table, rows, ("trial_id", "key"), ("value_json",))
+        rows = [{"trial_id": trial, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
+        _upsert(connection, table, rows)
 
 
 def report(connection: Connection, trial: int, step: int, value: float) -> None:
     """Write an intermediate value, over what may be there."""
     stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
     row = {"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
-    _upsert(connection, REPORTS, [row], ("trial_id", "step"), ("intermediate_value", "intermediate_value_type"))
+    _upsert(connection, REPORTS, [row])
 
 
 def end(connection: Connection, trial: int, state: TrialState, values: Sequence[float] | None, now: datetime) -> None:
@@ -182,38 +201,52 @@ def end(connection: Connection, trial: int, state: TrialState, values: Sequence[
     for objective, value in enumerate(values or ()):
         stored, kind = models.TrialValueModel.value_to_stored_repr(value)
         rows.append({"trial_id": trial, "objective": objective, "value": stored, "value_type": kind})
-    if rows:
-        _upsert(connection, VALUES, rows, ("trial_id", "objective"), ("value", "value_type"))
-    utc = now.astimezone(UTC).replace(tzinfo=None)
-    connection.execute(sql.update(TRIALS).where(TRIALS.c.trial_id == trial).values(state=state, datetime_complete=utc))
+    _upsert(connection, VALUES, rows)
+    ended = sql.update(TRIALS).where(TRIALS.c.trial_id == sql.bindparam("id"))
+    connection.execute(ended, {"id": trial, "state": state, "datetime_complete": _utc(now)})
 
 
 def state_and_owner(connection: Connection, trial: int, owner: str) -> tuple[TrialState, str | None] | None:
     """Where a trial stands; nobody else can change that until the transaction ends. None where there is no trial."""
-    held = sql.select(TRIALS.c.state).where(TRIALS.c.trial_id == trial).with_for_update()
-    state = connection.execute(held).scalar()
-    if state is None:
-        return None
-    asked = sql.select(USER.c.value_json).where(USER.c.trial_id == trial, USER.c.key == owner)
-    text = connection.execute(asked).scalar()
-    return state, json.loads(text) if text else None
+    theirs = sql.select(USER.c.value_json).where(USER.c.trial_id == TRIALS.c.trial_id, USER.c.key == owner)
+    asked = _locked(sql.select(TRIALS.c.state, theirs.scalar_subquery()), TRIALS.c.trial_id)
+    row = connection.execute(asked, {"id": trial}).first()
+    return None if row is None else (row[0], json.loads(row[1]) if row[1] else None)
 
 
-def _upsert(
-    connection: Connection, table: Any, rows: list[dict[str, Any]], unique: Sequence[str], changing: Sequence[str]
-) -> None:
-    """Insert rows; where ``unique`` is there already the columns ``changing`` are overwritten."""
-    if connection.dialect.name == "mysql":
-        added: Any = mysql.insert(table).values(rows)
+def _locked(asked: Any, key: Any) -> Any:
+    return asked.where(key == sql.bindparam("id")).with_for_update()
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _upsert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+    """Insert rows, or change those that are there already."""
+    if rows:
+        connection.execute(_upsertion(connection.dialect.name, table.name), rows if len(rows) > 1 else rows[0])
+
+
+_UNIQUE = {
+    PARAMS.name: (PARAMS, ("trial_id", "param_name"), ()),  # a parameter never changes
+    USER.name: (USER, ("trial_id", "key"), ("value_json",)),
+    SYSTEM.name: (SYSTEM, ("trial_id", "key"), ("value_json",)),
+    REPORTS.name: (REPORTS, ("trial_id", "step"), ("intermediate_value", "intermediate_value_type")),
+    VALUES.name: (VALUES, ("trial_id", "objective"), ("value", "value_type")),
+}
+"""Of each table: what names a row, and what of it may change"""
+
+
+@lru_cache
+def _upsertion(dialect: str, name: str) -> Any:
+    table, unique, changing = _UNIQUE[name]
+    if dialect == "mysql":
+        added: Any = mysql.insert(table)
         over = changing or unique[:1]  # MySQL has to change something
-        connection.execute(added.on_duplicate_key_update({name: added.inserted[name] for name in over}))
-        return
-    insert: Callable[[Any], Any] = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    added = insert(table).values(rows)
-    if changing:
-        added = added.on_conflict_do_update(
-            index_elements=unique, set_={name: added.excluded[name] for name in changing}
-        )
-    else:
-        added = added.on_conflict_do_nothing(index_elements=unique)
-    connection.execute(added)
+        return added.on_duplicate_key_update({column: added.inserted[column] for column in over})
+    added = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    if not changing:
+        return added.on_conflict_do_nothing(index_elements=unique)
+    changes = {column: added.excluded[column] for column in changing}
+    return added.on_conflict_do_update(index_elements=unique, set_=changes)
