@@ -65,6 +65,8 @@ def main() -> None:
         calm, killed = start("calm", told, studies), start("killed", told, studies)
         for number in range(1, told.kills + 1):
             # spread over the trials: the next kill comes somewhere within the next trial or so
+            while not (studies / "killed" / "study.db").exists():
+                time.sleep(1)
             at = finished("killed", studies)
             time.sleep(chance.uniform(15, 90))
             if killed.poll() is not None:
@@ -82,9 +84,8 @@ def main() -> None:
         for name, ledger in zip(("undisturbed", "killed"), ends, strict=True):
             states = [one.state.name for one in ledger.trials]
             best = ledger.best()[0]
-            print(
-                f"{name}: {len(states)} trials {sorted(states)}; best trial {best.number}: {best.value!r} px {best.params}"
-            )
+            print(f"{name}: {len(states)} trials {sorted(states)}; best trial {best.number}: {best.value!r} px")
+            print(f"    {best.params}")
         print(f"exit codes {codes}; every trial the same, bit for bit: {same}; {time.monotonic() - began:.0f} s")
         sys.exit(not same)
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fkpsearch.device import import_keras
+
 BATCH = 256
 
 
@@ -34,22 +36,6 @@ def of_population(answers: NDArray[np.float32], population: NDArray[np.int8]) ->
     heads = np.minimum(population, answers.shape[1] - 1)
     chosen: NDArray[np.float32] = answers[np.arange(len(answers)), heads]
     return chosen
-
-
-def import_keras() -> Any:
-    """Keras without scikit-learn, which it imports where it is there, for wrappers that nobody here uses.
-
-    That is a quarter of what a process that runs Keras takes to start (docs/LOG.md).
-    """
-    absent = "sklearn" not in sys.modules
-    if absent:
-        sys.modules["sklearn"] = None  # type: ignore[assignment]  # Python's way to say that there is none
-    try:
-        import keras
-    finally:
-        if absent:
-            del sys.modules["sklearn"]  # a hypermodel may want it
-    return keras
 
 
 def load_trusted(model: Path, source: str = "") -> Any:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
-from fkpsearch.child import ENVIRONMENT
+from fkpsearch.child import environment_of_children
 from fkpsearch.errors import ModelError, Problem
 from fkpsearch.models.hypermodel import Hypermodel, Scalar, build_with, load
 from fkpsearch.settings import Settings
@@ -131,7 +131,7 @@ def check_source(source: str) -> None:
     """Raises ModelError where a hypermodel cannot be imported."""
     done = subprocess.run(
         [sys.executable, "-m", "fkpsearch.asking", source],
-        env={**ENVIRONMENT, **os.environ},
+        env=environment_of_children({}),
         capture_output=True,
         text=True,
         check=False,

@@ -64,6 +64,11 @@ class Desk(Protocol):
         ...
 
 
+def full(why: str, place: str) -> DiskFull:
+    """What a child whose disk is full has said, about ``place`` unless it says where."""
+    return DiskFull(*(why.split(": ", 1) if ": " in why else (place, why)))
+
+
 class Attempt:
     """The conversation from the job on."""
 
@@ -89,7 +94,7 @@ class Attempt:
             case said.Failed(why=why):
                 return End("FAIL", reason=why)
             case said.Full(why=why):
-                raise DiskFull(*(why.split(": ", 1) if ": " in why else ("a trial", why)))
+                raise full(why, f"trial {self.trial.number}")
             case _ if self.done:
                 raise self.broken(message)
             case said.Suggest() if self._asking:
@@ -101,7 +106,7 @@ class Attempt:
             case said.Done() if self.epoch and message.rmse == self.best and message.best_epoch <= self.epoch:
                 self._keep(message)
                 return None
-            case said.Diverged(why=why):
+            case said.Diverged(why=why) if self.epoch < self.epochs:
                 self._desk.report(self.trial, self.epoch + 1, math.nan)
                 return End("PRUNED", reason=f"diverged in {why}")
             case said.Infeasible(why=why, constraint=constraint):

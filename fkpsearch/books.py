@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from fkpsearch.errors import FkpError, SettingsError
 from fkpsearch.events import Event, Standing, TrialFinished, TrialLost
 from fkpsearch.lease import Lease
 from fkpsearch.ledger import COPY, Ledger, best_key, counts_as_best, training_seed
-from fkpsearch.run_folder import forget_but_checkpoint
+from fkpsearch.run_folder import forget_but_checkpoint, forget_half_written
 from fkpsearch.settings import Settings, settings_of, write_settings
+from fkpsearch.shelf import Shelf
 from fkpsearch.twins import Twins
 
 if TYPE_CHECKING:
@@ -39,6 +40,17 @@ SECONDS, GPU_SECONDS = "worker_seconds", "gpu_seconds"
 
 class Lost(FkpError):
     """Another supervisor has the trial meanwhile: this one was taken for dead, say because its machine slept."""
+
+
+@contextmanager
+def losses() -> Iterator[None]:
+    """What Optuna says of a trial that another has finished meanwhile, as Lost."""
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    try:
+        yield
+    except UpdateFinishedTrialError as why:
+        raise Lost(str(why)) from None
 
 
 @dataclass
@@ -73,13 +85,13 @@ class Books:
         lease: Lease,
         budget: Budget,
         *,
-        keep: int,
+        shelf: Shelf,
         room: int,
         watch: Callable[[Event], None],
     ) -> None:
-        """``keep`` model files are wanted; ``room`` trials may be held for their twins."""
+        """``shelf`` takes the files; ``room`` trials may be held for their twins."""
         self.ledger, self.engine, self.lease, self.budget = ledger, engine, lease, budget
-        self.keep, self.room = max(keep, len(ledger.space.presets)), room
+        self.shelf, self.room = shelf, room
         self.watch = watch
         self.limits = ledger.strategy.limits
         self.jobs: dict[int, Job] = {}
@@ -89,7 +101,6 @@ class Books:
         self.open = 1
         """Trials that nobody runs, at the last look"""
         self._twins = Twins(ledger.strategy.replicates)
-        self._files = self._model_files()
         self._standing: Standing | None = None
 
     # ---- taking
@@ -120,7 +131,11 @@ class Books:
                 return None
             self.open -= 1
             try:
-                job = self._settle(self.engine.trial(trial_id), trials)
+                with losses():
+                    job = self._settle(self.engine.trial(trial_id), trials)
+            except Lost:
+                self.jobs.pop(trial_id, None)
+                continue
             except BaseException:
                 put_back(self.ledger, trial_id)
                 self.jobs.pop(trial_id, None)
@@ -146,7 +161,7 @@ class Books:
         if twin is None:
             return self._on_disk(job)
         if twin.state.is_finished():
-            self.tell(job, self._copied(trial, twin))
+            self._tell_copy(job, twin)
         else:
             self.held.append(job)
         return None
@@ -168,11 +183,20 @@ class Books:
             if twin is None:
                 to_train.append(self._on_disk(job))
             elif twin.state.is_finished():
-                self.tell(job, self._copied(job.trial, twin))
+                self._tell_copy(job, twin)
             else:
                 still.append(job)
         self.held = still
         return to_train
+
+    def _tell_copy(self, job: Job, twin: FrozenTrial) -> None:
+        try:
+            with losses():
+                end = self._copied(job.trial, twin)
+        except Lost:
+            self.forget(job)
+        else:
+            self.tell(job, end)
 
     def _twin(self, trial: Trial, trials: list[FrozenTrial]) -> FrozenTrial | None:
         if not self.engine.copies:
@@ -196,12 +220,8 @@ class Books:
     # ---- the desk
 
     def report(self, trial: Trial, epoch: int, value: float) -> None:
-        from optuna.exceptions import UpdateFinishedTrialError
-
-        try:  # over what an earlier child may have reported
+        with losses():  # over what an earlier child may have reported
             self.ledger.study._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
-        except UpdateFinishedTrialError:
-            raise Lost(f"trial {trial.number}") from None
 
     def prunes(self, trial: Trial, epoch: int) -> bool:
         return self.engine.prunes(trial, epoch)
@@ -211,8 +231,7 @@ class Books:
         return self._copied(trial, twin) if twin is not None and twin.state.is_finished() else None
 
     def deserves_a_file(self, value: float) -> bool:
-        best = self.ledger.best(self.keep)
-        return len(best) < self.keep or value < (best[-1].value or math.inf)
+        return self.shelf.deserves_a_file(value)
 
     def refused_alone(self) -> bool:
         return bool(self.ledger.space.presets)
@@ -221,6 +240,7 @@ class Books:
 
     def died(self, job: Job, why: str) -> End | None:
         """A child died on the trial: None where another is to go on with it, else its end."""
+        forget_half_written(self.ledger.trial_folder(job.trial.number))
         deaths = int(job.trial.user_attrs.get(DEATHS, 0)) + 1
         job.trial.set_user_attr(DEATHS, deaths)
         if deaths <= RETRIES:
@@ -242,29 +262,31 @@ class Books:
 
         ``share`` is that of a GPU which the job's child has had until now.
         """
-        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
         trial = job.trial
         reason = " ".join(end.reason.split())[:REASON_LIMIT]  # some of Keras' messages have many lines
+        if end.state == "FAIL" and not reason:
+            reason = "no reason was given"
         self.jobs.pop(trial._trial_id, None)
         try:
             if not is_mine(self.ledger, trial._trial_id, self.lease.id):
                 raise Lost
-            with self._together(trial):
+            with losses(), self._together(trial):
                 self.pause(job, share)
                 for name, value in self._marks(end, reason).items():
                     trial.set_user_attr(name, value)
                 if end.constraint:
                     trial.set_constraint(end.constraint, 1.0)
+                if job.settings and end.copied is None:
+                    self.shelf.put(trial, end.state)
                 value = end.value if end.state == "COMPLETE" else None
                 told = self.ledger.study.tell(trial, value, state=TrialState[end.state])
-        except (Lost, ValueError, UpdateFinishedTrialError):
+        except (Lost, ValueError):
             self.watch(TrialLost(trial.number))
             return
         if end.state == "COMPLETE" and end.copied is None:
-            self._files.add(trial.number)
-            self.drop_models()
+            self.shelf.add(trial.number)
         epochs = sum(1 for value in told.intermediate_values.values() if not math.isnan(value))
         self.watch(
             TrialFinished(
@@ -308,16 +330,3 @@ class Books:
         self.jobs.pop(job.trial._trial_id, None)
         self.held = [one for one in self.held if one is not job]
         self.watch(TrialLost(job.trial.number))
-
-    # ---- files
-
-    def drop_models(self) -> None:
-        """Remove the model files that are not among the best."""
-        wanted = {best.number for best in self.ledger.best(self.keep)}
-        for number in self._files - wanted:
-            (self.ledger.trial_folder(number) / "model.keras").unlink(missing_ok=True)
-        self._files &= wanted
-
-    def _model_files(self) -> set[int]:
-        found = (path.parent.name for path in self.ledger.folder.glob("trials/*/model.keras"))
-        return {int(name) for name in found if name.isdigit() and self.ledger.trial_folder(int(name)).name == name}

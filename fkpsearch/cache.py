@@ -53,6 +53,16 @@ class Cache(_CachedStorage):
             return finished
         return self._database.read(trial_id)
 
+    def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
+        """As Optuna's."""
+        mine = self._mine.get(trial_id)
+        return self._database.get_trial_user_attrs(trial_id) if mine is None else dict(mine.user_attrs)
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        """As Optuna's."""
+        mine = self._mine.get(trial_id)
+        return self._database.get_trial_system_attrs(trial_id) if mine is None else dict(mine.system_attrs)
+
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:

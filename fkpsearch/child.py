@@ -28,8 +28,17 @@ ENVIRONMENT = {
 }
 """Of processes that run Keras, where the user's own does not say otherwise"""
 
+SECRETS = ("FKPSEARCH_STORAGE", "PGPASSWORD", "MYSQL_PWD")
+"""Variables that no child is given: it opens no storage"""
+
 WORKER = (sys.executable, "-m", "fkpsearch.worker")
 """The command that trains; ``--data DIR`` follows"""
+
+LONGEST = 2**20
+"""Bytes of a line; what is longer is garbage, in pieces"""
+
+GRACE = 2.0
+"""Seconds between the end of a child's output and its own"""
 
 NO_MEMORY = "killed by the kernel: the machine ran out of memory"
 
@@ -97,7 +106,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**ENVIRONMENT, **os.environ, **(environment or {})},
+            env=environment_of_children(environment or {}),
             start_new_session=True,  # out of reach of the terminal's Ctrl-C
         )
         self._heard: queue.Queue[Message | None] = queue.Queue()
@@ -109,9 +118,11 @@ class Process:
         return self._process.pid
 
     def _listen(self) -> None:
-        assert self._process.stdout is not None
+        out = self._process.stdout
+        assert out is not None
         with contextlib.suppress(OSError, ValueError):  # the pipe may be closed under it when the child is killed
-            for line in self._process.stdout:
+            # a line is never longer than this, so that a broken child cannot fill this process's memory
+            for line in iter(lambda: out.readline(LONGEST), b""):
                 self._heard.put(parse(line))
                 self._wake()
         self._heard.put(None)
@@ -140,7 +151,10 @@ class Process:
             return 0
 
     def _death(self) -> ChildDied:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            return ChildDied("the training process closed its output and went on")
         if code == -signal.SIGKILL and oom_kills() > self._killed_before:
             return ChildDied(NO_MEMORY, out_of_memory=True)
         how = f"exit status {code}"
@@ -174,6 +188,12 @@ class Process:
             if pipe is not None:
                 with contextlib.suppress(OSError, ValueError):
                     pipe.close()
+
+
+def environment_of_children(more: Mapping[str, str]) -> dict[str, str]:
+    """This process' environment as its children get it, without what is secret."""
+    own = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    return {**ENVIRONMENT, **own, **more}
 
 
 def oom_kills() -> int:

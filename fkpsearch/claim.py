@@ -95,12 +95,18 @@ def reclaim(ledger: Ledger, lease: Lease, mine: Collection[int]) -> int:
     known = records(ledger.study) if running else {}
     held = 0
     for trial in running:
-        owner = trial.user_attrs.get(OWNER) or ""
-        if owner == lease.id or lease.is_dead(owner, known):
-            _retire_or_put_back(ledger, trial)
-        else:
+        owner = trial.user_attrs.get(OWNER)
+        if owner != lease.id and not lease.is_dead(owner or "", known):
             held += 1
+        elif _take_over(ledger, trial._trial_id, owner):  # else another was faster, and may run it by now
+            _retire_or_put_back(ledger, trial)
     return held
+
+
+def _take_over(ledger: Ledger, trial_id: int, owner: str | None) -> bool:
+    """Make a trial of a dead supervisor this one's; False where it is not running or not the dead one's any more."""
+    storage: Any = ledger.study._storage
+    return bool(storage.take_over(trial_id, owner))
 
 
 def _retire_or_put_back(ledger: Ledger, trial: FrozenTrial) -> None:

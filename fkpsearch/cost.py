@@ -1,13 +1,18 @@
-"""What a model costs: parameters, multiply-adds and activation memory, read off the built model."""
+"""What a model costs: parameters, multiply-adds and memory, read off the built model."""
 
 from __future__ import annotations
 
 import math
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from fkpsearch.answer import BATCH
+from fkpsearch.keypoints import SIZE
 from fkpsearch.models import Family
+from fkpsearch.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class Cost:
     activation_bytes: int
     """Outputs of all layers, as training has to keep them for the gradient; of a team the largest net's, as its nets
     are trained in turn."""
+    largest_bytes: int
+    """The largest of these outputs"""
 
 
 def cost_of(family: Family) -> Cost:
@@ -36,9 +43,40 @@ def cost_of(family: Family) -> Cost:
         trainable=sum(math.prod(weight.shape) for weight in model.trainable_weights),
         multiply_adds=sum(_multiply_adds(layer) for layer in _layers(model)),
         activation_bytes=max(sum(_output_bytes(layer) for layer in _layers(net)) for net in family.nets(model)),
+        largest_bytes=max(_output_bytes(layer) for layer in _layers(model)),
     )
     keras.backend.clear_session(free_memory=False)
     return cost
+
+
+OVERHEAD = 150e6
+"""Bytes that TensorFlow takes on top for the first steps of any model: its graphs, its threads' buffers"""
+
+
+def training_bytes(cost: Cost, settings: Settings, rows: int) -> int:
+    """What training on ``rows`` faces takes beyond what a warm process holds, estimated for Adam and a CPU.
+
+    For each trainable parameter its value, its best value, gradient, Adam's two, and what is copied of them meanwhile
+    (9.5 in all, 2 more with averaging; 3 where it is frozen); of a step's activations the 80% that are kept for the
+    gradient, or of a validation batch's three of the largest, whichever is more; the pictures. Fitted to the peak
+    resident size of 12 trainings, 0.17 to 30 million parameters, batches of 8 to 100: with the process (750 MB) the
+    estimate was between 16% below and 16% above (docs/LOG.md).
+    """
+    frozen = cost.parameters - cost.trainable
+    numbers = 3 * frozen + (9.5 + 2 * (settings.training.averaging > 0)) * cost.trainable
+    step = 0.8 * cost.activation_bytes * settings.training.batch_size
+    validation = 3 * cost.largest_bytes * min(BATCH, rows * settings.split.validation)
+    pictures = rows * (1 + settings.augment.copies) * SIZE**2
+    return round(OVERHEAD + 4 * numbers + max(step, validation) + pictures)
+
+
+def resident_bytes() -> int:
+    """What this process holds of the host's memory now; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _layers(model: Any) -> list[Any]:

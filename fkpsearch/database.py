@@ -42,7 +42,8 @@ _POSTGRES_AWAY = re.compile(r"08...|40001|40P01|57P0[1-4]|53300|55P03|25006")
 is not promoted yet (https://www.postgresql.org/docs/current/errcodes-appendix.html)"""
 
 _POSTGRES_REFUSED = re.compile(
-    r"authentication failed|pg_hba\.conf|does not exist|no password supplied|invalid .*option|not permitted to log in"
+    r"authentication failed|pg_hba\.conf|does not exist|no password supplied|not permitted to log in|certificate|"
+    r"support SSL|invalid .*(option|value)"
 )
 """Why a connection, which comes without a code, will not be better later"""
 
@@ -61,7 +62,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "tcp_user_timeout": 60_000,
         "application_name": "fkpsearch",
     },
-    "mysql": {"connect_timeout": 10, "read_timeout": 60, "write_timeout": 60},
+    "mysql": {
+        "connect_timeout": 10,
+        "read_timeout": 30,
+        "write_timeout": 30,
+        "init_command": "SET SESSION innodb_lock_wait_timeout = 20",  # an answer by then, or none at all
+    },
 }
 
 
@@ -94,9 +100,11 @@ class Database(RDBStorage):
 
     def __init__(self, url: URL, *, read_only: bool = False) -> None:
         name = url.get_backend_name()
-        options: dict[str, Any] = {"connect_args": dict(_OPTIONS[name]), "plugins": ["fkpsearch"]}
+        ours = {key: value for key, value in _OPTIONS[name].items() if key not in url.query}
+        options: dict[str, Any] = {"connect_args": ours, "plugins": ["fkpsearch"]}
         if name != "sqlite":
-            options |= {"pool_pre_ping": True, "pool_size": 2, "max_overflow": 3, "pool_recycle": 1800}
+            # no ping before each use: a connection that was cut while idle is one more outage, over with the next try
+            options |= {"pool_pre_ping": False, "pool_size": 2, "max_overflow": 3, "pool_recycle": 1800}
         options["read_only"] = read_only  # for the plug-in
         template = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")  # Optuna formats it
         with only_reading():  # on opening Optuna has two connections at once, which must not both want to write
@@ -121,6 +129,13 @@ class Database(RDBStorage):
                 owner = self.owner
             self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, OWNER, owner)
         return True
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        """As Optuna's, in one statement in the place of three: no call is made more often."""
+        with self.engine.begin() as connection:
+            done = statements.report(connection, trial_id, step, intermediate_value)
+        if not done:  # why not?
+            self.check_trial_is_updatable(trial_id, self.state_and_owner(trial_id)[0])
 
     def take_over(self, trial_id: int, owner: str | None) -> bool:
         """Make a running trial of another owner ours, unless it is not running or not that owner's any more."""
@@ -176,8 +191,8 @@ class Database(RDBStorage):
     def report(self, trial_id: int, step: int, value: float) -> None:
         """The same for an intermediate value."""
         with self.engine.begin() as connection:
-            self._hold(connection, trial_id)
-            statements.report(connection, trial_id, step, value)
+            if not statements.report(connection, trial_id, step, value, (OWNER, str(self.owner))):
+                self._hold(connection, trial_id)
 
     def end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, changes: Changes) -> datetime:
         """Write to a trial of ours, and finish it, in one transaction; returns the moment. Raises as :meth:`change`."""
@@ -314,7 +329,8 @@ def _why_gone(context: ExceptionContext) -> str:
             if code:
                 gone = bool(_POSTGRES_AWAY.fullmatch(code))
             else:
-                gone = type(why).__name__ == "OperationalError" and not _POSTGRES_REFUSED.search(str(why))
+                operational = any(base.__name__ == "OperationalError" for base in type(why).__mro__)
+                gone = operational and not _POSTGRES_REFUSED.search(str(why))
         case _:
             number = why.args[0] if why.args and isinstance(why.args[0], int) else None
             gone = number in _MYSQL_AWAY

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch.accept import Found
-from fkpsearch.child import ENVIRONMENT
+from fkpsearch.child import environment_of_children
 from fkpsearch.errors import FkpError, InputError, Problem
 
 SHORTEST = 96
@@ -113,7 +113,7 @@ def find_in_a_process(pictures: NDArray[np.uint8]) -> list[list[Found]]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**ENVIRONMENT, **os.environ, "KERAS_BACKEND": "tensorflow"},
+            env=environment_of_children({"KERAS_BACKEND": "tensorflow"}),
         )
         assert process.stdin
         assert process.stdout

@@ -7,6 +7,8 @@ is what has to be said to them by name, before the first computation: afterwards
 from __future__ import annotations
 
 import os
+import sys
+from typing import Any
 
 from fkpsearch.places import GPU_MEMORY, THREADS
 
@@ -23,8 +25,7 @@ def take_place() -> None:
         cv2.setNumThreads(threads)
     if not (threads or memory):
         return
-    import keras
-
+    keras = import_keras()
     match keras.backend.backend():
         case "tensorflow":
             hold_tensorflow(threads, memory)
@@ -64,3 +65,19 @@ def hold_torch(threads: int, memory: int) -> None:
         for number in range(torch.cuda.device_count()):
             total = torch.cuda.get_device_properties(number).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, memory * 2**20 / total), number)
+
+
+def import_keras() -> Any:
+    """Keras without scikit-learn, which it imports where it is there, for wrappers that nobody here uses.
+
+    That is a quarter of what a process that runs Keras takes to start (docs/LOG.md).
+    """
+    absent = "sklearn" not in sys.modules
+    if absent:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # Python's way to say that there is none
+    try:
+        import keras
+    finally:
+        if absent:
+            del sys.modules["sklearn"]  # a hypermodel may want it
+    return keras

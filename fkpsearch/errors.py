@@ -129,38 +129,40 @@ class Stopped(TrialError):
 
 
 OUT_OF_MEMORY = {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
-"""By name, as they are Python's, TensorFlow's and PyTorch's"""
+"""Python's, TensorFlow's and PyTorch's, by name as nobody here may import them all"""
 
-OUT_OF_MEMORY_SAID = ("RESOURCE_EXHAUSTED", "DefaultCPUAllocator: can't allocate memory", "std::bad_alloc")
-"""How JAX, PyTorch on a CPU and C++ put it in errors of more general types"""
-
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-def ran_out_of_memory(why: BaseException) -> bool:
-    """Whether an error, or one that it came from, is the host's or a GPU's memory having run out."""
-    return any(
-        OUT_OF_MEMORY & {kind.__name__ for kind in type(one).__mro__}
-        or (isinstance(one, RuntimeError) and any(words in str(one) for words in OUT_OF_MEMORY_SAID))
-        for one in _chain(why)
-    )
+OUT_OF_MEMORY_SAID = (
+    "RESOURCE_EXHAUSTED",
+    "DefaultCPUAllocator: can't allocate memory",
+    "std::bad_alloc",
+    "MemoryError:",
+)
+"""How JAX, PyTorch on a CPU, C++, and TensorFlow of Python's put it in errors of more general types"""
 
 
-def filled_the_disk(why: BaseException) -> bool:
-    """Whether an error, or one that it came from, is a full disk or a used-up quota."""
-    # HDF5 raises an OSError without a number, but says it in its text
-    return any(
-        isinstance(one, OSError)
-        and (one.errno in DISK_FULL or any(os.strerror(number) in str(one) for number in DISK_FULL))
-        for one in _chain(why)
-    )
+def out_of_memory(why: BaseException) -> str:
+    """What an error, or one that it came from, says of memory that ran out, the host's or a GPU's; else nothing."""
+    for one in _chain(why):
+        said = any(words in str(one) for words in OUT_OF_MEMORY_SAID)
+        if said or OUT_OF_MEMORY & {kind.__name__ for kind in type(one).__mro__}:
+            lines = [line for line in str(one).splitlines() if "alloca" in line] or [type(one).__name__]
+            words = lines[0].split("}} ")[-1].split(" on /job:")[0]  # TensorFlow's names of node and device
+            return f"out of memory: {short(words.strip(), 300)}"
+    return ""
+
+
+def disk_full(why: BaseException) -> str:
+    """What an error, or one that it came from, says of a full disk or a used-up quota; else nothing."""
+    texts = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+    # by its text: HDF5's errors have no number, TensorFlow's are not the system's
+    return next((text for one in _chain(why) for text in texts if text in str(one)), "")
 
 
 def _chain(why: BaseException | None) -> Iterator[BaseException]:
     """An error and those that it was raised from or while handling."""
-    seen: list[BaseException] = []
-    while why is not None and why not in seen:
-        seen.append(why)
+    seen: list[int] = []
+    while why is not None and id(why) not in seen:
+        seen.append(id(why))
         yield why
         why = why.__cause__ or why.__context__
 

@@ -30,6 +30,7 @@ from fkpsearch.prepare import cut_out
 from fkpsearch.run_folder import Validation, read_validation
 from fkpsearch.scores import Scores, score
 from fkpsearch.settings import read_settings
+from fkpsearch.shelf import bring_home
 from fkpsearch.storage import DATABASE
 from fkpsearch.submission import write_submission
 
@@ -64,6 +65,7 @@ def find_run(study: str, studies: Path, trial: int | None, storage: str | None =
     chosen = complete[0] if trial is None else copies.get(trial, trial)
     if chosen not in complete:
         raise ExportError(Problem("--trial", "must be a complete trial", trial, f"best first: {complete[:10]}"))
+    bring_home(ledger, chosen)
     return ledger.trial_folder(chosen)
 
 

@@ -118,12 +118,11 @@ class Lease:
 
         A machine that slept or a supervisor that was stopped comes back to such a lease.
         """
-        now = self._clock()
-        if now < self._due:
+        if self._clock() < self._due:
             return True
-        lapsed = _awake() - self._renewed > self._length
+        before = self._renewed
         self._write(ended=False)
-        return not lapsed
+        return self._renewed - before <= self._length  # the time that the writing took included
 
     def end(self) -> None:
         """Be gone: whoever finds a trial of this supervisor may take it at once."""

@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,7 @@ class Ledger:
     space: Space
     facts: Facts
     study: optuna.Study
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     """Of its storage, password and all; None where that is ``study.db`` in its folder"""
 
     @cached_property

@@ -36,3 +36,34 @@ class Limits(Part):
         None, ge=1, description="bytes that training takes, estimated before and watched while it runs"
     )
     silence: float = Field(1800, gt=0, description="seconds without a word after which a training counts as hung")
+
+    @property
+    def of_models(self) -> bool:
+        """Whether there is any to hold against a built model."""
+        return any(limit is not None for limit in (self.parameters, self.multiply_adds, self.memory))
+
+    def exceeded(self, *, parameters: int, multiply_adds: int, memory: int) -> str:
+        """Which limits a model exceeds, in words; empty where it keeps to all. ``memory`` in bytes."""
+        broken = []
+        for name, words, number, steps in (
+            ("parameters", "has {} parameters", parameters, THOUSANDS),
+            ("multiply_adds", "has {} multiply-adds a picture", multiply_adds, THOUSANDS),
+            ("memory", "takes about {} to train", memory, BINARY),
+        ):
+            limit = getattr(self, name)
+            if limit is not None and number > limit:
+                have, may = _shown(number, steps), _shown(limit, steps)
+                if have == may:
+                    have, may = f"{number:,}", f"{limit:,}"
+                broken.append(f"model {words.format(have)}, study.limits.{name} is {may}")
+        return "; ".join(broken)
+
+
+THOUSANDS = {"": 1, " k": 10**3, " M": 10**6, " G": 10**9}
+BINARY = {" B": 1, " KiB": 2**10, " MiB": 2**20, " GiB": 2**30}
+
+
+def _shown(number: int, steps: dict[str, int]) -> str:
+    """12.3 M, 2 GiB."""
+    unit = max((unit for unit, size in steps.items() if size <= number), key=steps.__getitem__)
+    return f"{number / steps[unit]:.3g}{unit}"

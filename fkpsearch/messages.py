@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 Pixels = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
+"""Of a parameter: Optuna's databases keep 512 characters, PostgreSQL no NUL"""
 
 
 class _Said(BaseModel):
@@ -27,13 +31,13 @@ class Suggest(_Said):
     """A hypermodel's question (asking.Question)."""
 
     kind: Literal["suggest"] = Field(alias="is")
-    name: str
+    name: Name
     word: Literal["int", "float", "choice"]
-    low: float = 0
-    high: float = 0
-    step: float | None = None
+    low: Finite = 0
+    high: Finite = 0
+    step: Finite | None = None
     log: bool = False
-    options: list[Any] = []
+    options: list[bool | int | Finite | str] = []
 
 
 class Decided(_Said):
@@ -75,7 +79,7 @@ class Done(_Said):
     kind: Literal["done"] = Field(alias="is")
     rmse: Pixels
     best_epoch: Annotated[int, Field(ge=1)]
-    seconds: float
+    seconds: Seconds
 
 
 class Saved(_Said):

@@ -10,6 +10,7 @@ from fkpsearch.child import Process, refusal
 from fkpsearch.data import Data
 from fkpsearch.detect import check_installed
 from fkpsearch.errors import Diverged, InputError, Problem, SettingsError, TrialError
+from fkpsearch.places import places
 from fkpsearch.run_folder import CHECKPOINT, OLDER, forget
 from fkpsearch.settings import Settings, read_settings, write_settings
 from fkpsearch.space import Space, load_space
@@ -41,12 +42,13 @@ def train_once(
     """Train and leave settings, history, validation answers and model in ``folder`` (it exists).
 
     The same process a study's trial gets, so the same settings give the same value; ``environment`` is that of its
-    place. What ``on_epoch`` raises ends the training. Raises Diverged, TrialError when the training failed, ChildDied
-    when its process died, InputError when the user has to mend something.
+    place, by default of a search's only worker. What ``on_epoch`` raises ends the training. Raises Diverged,
+    TrialError when the training failed, ChildDied when its process died, InputError when the user has to mend
+    something.
     """
     if settings.prepare.face_box == "mtcnn":
         check_installed()
-    child = Process(data.folder, environment)
+    child = Process(data.folder, environment or places(1, trials=1)[0].environment)
     try:
         child.send("train", folder=str(folder.resolve()), settings=settings.model_dump(mode="json"), fresh=True)
         while not isinstance(message := child.receive(timeout=1.0), said.Saved):

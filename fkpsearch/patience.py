@@ -49,6 +49,7 @@ class Patience:
         since: float | None = None
         told = False
         for pause in _pauses():
+            began = time.monotonic()
             try:
                 return do(since is not None)
             except Exception as why:
@@ -58,7 +59,7 @@ class Patience:
                         raise
                     raise error from None  # what was raised before may carry a password
             if since is None:
-                since = time.monotonic()
+                since = began
                 on_outage()
             elif not told:  # a deadlock is over with the second try, and no news
                 told = True
@@ -97,6 +98,16 @@ def why_gone(why: BaseException) -> str:
         return _why_grpc_gone(why)
     if isinstance(why, OSError) and why.errno in _FILE_AWAY:
         return why.strerror or str(why)
+    if type(why).__module__.split(".")[0] == "botocore":
+        return _why_s3_gone(why)
+    return ""
+
+
+def _why_s3_gone(why: Any) -> str:
+    bases = {base.__name__ for base in type(why).__mro__}
+    status = getattr(why, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if bases & {"HTTPClientError", "ConnectionError", "IncompleteReadError"} or status >= 500 or status == 429:
+        return next(iter(str(why).splitlines()), "")
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 import uuid
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ from fkpsearch.patience import Patience
 
 T = TypeVar("T")
 
+SETTLING = 0.3
+"""Seconds over gRPC between writing one's name on a trial and looking whose is on it"""
+
 TOKEN = "fkpsearch:made"
 """The system attribute by which a trial without an owner is known again when the answer to its making was lost"""
 
@@ -36,6 +40,7 @@ class Patient(BaseStorage):
         """How often the database was gone since this was made"""
         self._patience, self._read_only = patience, read_only
         self._known: set[int] = set()  # trials that run because this process made or claimed them
+        self._numbers: dict[int, int] = {}
         self._backend = patience.call(lambda again: open_backend(), self._count)
         inner = getattr(self._backend, "_backend", None) if not isinstance(self._backend, Journal) else self._backend
         self._claims = inner if isinstance(inner, Database | Journal) else None
@@ -227,8 +232,8 @@ class Patient(BaseStorage):
     def take_over(self, trial_id: int, owner: str | None) -> bool:
         """Make a running trial of ``owner`` ours, unless it is not running or not theirs any more.
 
-        Of two that try at once only one succeeds; over gRPC, which can do no such thing, only if they do
-        not try within the same moment.
+        Of two that try at once one succeeds. Over gRPC, which has no operation for it, both do where one of them
+        stood still between its look and its write.
         """
 
         def do(again: bool) -> bool:
@@ -241,6 +246,7 @@ class Patient(BaseStorage):
             if trial.state != TrialState.RUNNING or theirs != owner:
                 return False
             self._backend.set_trial_user_attr(trial_id, OWNER, self._owner)
+            time.sleep(SETTLING)  # of two the later writer has it
             return bool(self._backend.get_trial(trial_id).user_attrs.get(OWNER) == self._owner)
 
         done = self._write(do)
@@ -285,6 +291,20 @@ class Patient(BaseStorage):
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         """As Optuna's."""
         return self._read(lambda: self._backend.get_trial_id_from_study_id_trial_number(study_id, trial_number))
+
+    def get_trial_number_from_id(self, trial_id: int) -> int:
+        """As Optuna's, which reads the whole trial for it each time."""
+        if trial_id not in self._numbers:
+            self._numbers[trial_id] = self.get_trial(trial_id).number
+        return self._numbers[trial_id]
+
+    def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
+        """As Optuna's, whose cache reads the whole trial for them."""
+        return self._read(lambda: self._backend.get_trial_user_attrs(trial_id))
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        """As Optuna's, whose cache reads the whole trial for them."""
+        return self._read(lambda: self._backend.get_trial_system_attrs(trial_id))
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """As Optuna's."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from fkpsearch.train import Epoch, Outcome
 
 
-OLDER = ("validation.npz", "model.keras")
+MODEL = "model.keras"
+OLDER = ("validation.npz", MODEL)
 CHECKPOINT = "checkpoint.npz"
 LEFT = ("history.csv", *OLDER, CHECKPOINT)
 
@@ -37,9 +38,16 @@ def forget(folder: Path, names: Sequence[str] = LEFT) -> None:
 
     Else a training that does not finish would leave its settings beside another's model.
     """
-    half_written = (path for kind in (".*.npz.*", ".*.csv.*", ".*.keras") for path in folder.glob(kind))
-    for path in (*(folder / name for name in names), *half_written):
-        path.unlink(missing_ok=True)
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    forget_half_written(folder)
+
+
+def forget_half_written(folder: Path) -> None:
+    """Remove what killed processes had not finished writing; none may be at work in the folder."""
+    for kind in (".*.npz.*", ".*.csv.*", ".*.yaml.*", ".*.keras"):
+        for path in folder.glob(kind):
+            path.unlink(missing_ok=True)
 
 
 def forget_but_checkpoint(folder: Path) -> None:

@@ -64,6 +64,10 @@ def run(
     workers: Workers = "auto",
     per_gpu: PerGpu = 1,
     storage: Storage = None,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(help="Where trials' files go, if not into the study's folder.", metavar="s3://... or DIR"),
+    ] = None,
 ) -> None:
     """Search a space: train trials until the study has as many as asked. Run it again to go on.
 
@@ -91,7 +95,7 @@ def run(
     def go(watch: Callable[[Event], None]) -> Ledger:
         return search(
             loaded, faces, folder, trials=trials, seed=seed, timeout=seconds, gpu_hours=hours, engine=chosen,
-            url=storage, keep=keep, crew=crew, command=this_command(), watch=watch,
+            url=storage, artifacts=artifacts, keep=keep, crew=crew, command=this_command(), watch=watch,
         )  # fmt: skip
 
     say_result(watched(go, folder.name, trials, seconds), trials)

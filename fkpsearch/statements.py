@@ -188,11 +188,31 @@ def write(connection: Connection, trial: int, changes: Changes) -> None:
         _upsert(connection, table, rows)
 
 
-def report(connection: Connection, trial: int, step: int, value: float) -> None:
-    """Write an intermediate value, over what may be there."""
+def report(connection: Connection, trial: int, step: int, value: float, owned: tuple[str, str] | None = None) -> bool:
+    """Write an intermediate value of an unfinished trial, over what may be there; False where it is finished.
+
+    ``owned``, an attribute's name and value, says of what trial only.
+    """
     stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-    row = {"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
-    _upsert(connection, REPORTS, [row])
+    row: dict[str, Any] = {"id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+    if owned:
+        row |= {"owner": owned[0], "whose": json.dumps(owned[1])}
+    asked = _report(connection.dialect.name, bool(owned))
+    return connection.execute(asked, row, execution_options={"preserve_rowcount": True}).rowcount > 0
+
+
+@lru_cache
+def _report(dialect: str, owned: bool) -> Any:
+    table, unique, changing = _UNIQUE[REPORTS.name]
+    said = {name: sql.bindparam(name, type_=table.c[name].type) for name in ("step", *changing)}
+    row = sql.select(TRIALS.c.trial_id, *said.values()).where(
+        TRIALS.c.trial_id == sql.bindparam("id"), TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING))
+    )
+    if owned:
+        its_owner = (USER.c.trial_id == TRIALS.c.trial_id, USER.c.key == sql.bindparam("owner"))
+        row = row.where(sql.exists().where(*its_owner, USER.c.value_json == sql.bindparam("whose")))
+    insertion = _INSERT[dialect](table).from_select(["trial_id", *said], row)
+    return _over(dialect, insertion, unique, {name: said[name] for name in changing})
 
 
 def end(connection: Connection, trial: int, state: TrialState, values: Sequence[float] | None, now: datetime) -> None:
@@ -238,15 +258,21 @@ _UNIQUE = {
 """Of each table: what names a row, and what of it may change"""
 
 
+_INSERT: dict[str, Any] = {"mysql": mysql.insert, "sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
 @lru_cache
 def _upsertion(dialect: str, name: str) -> Any:
     table, unique, changing = _UNIQUE[name]
-    if dialect == "mysql":
-        added: Any = mysql.insert(table)
-        over = changing or unique[:1]  # MySQL has to change something
-        return added.on_duplicate_key_update({column: added.inserted[column] for column in over})
-    added = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
-    if not changing:
-        return added.on_conflict_do_nothing(index_elements=unique)
-    changes = {column: added.excluded[column] for column in changing}
-    return added.on_conflict_do_update(index_elements=unique, set_=changes)
+    insertion = _INSERT[dialect](table)
+    new = insertion.inserted if dialect == "mysql" else insertion.excluded
+    return _over(dialect, insertion, unique, {column: new[column] for column in changing})
+
+
+def _over(dialect: str, insertion: Any, unique: Sequence[str], changes: Mapping[str, Any]) -> Any:
+    """The insertion which, where ``unique`` is there already, makes ``changes`` to that row."""
+    if dialect == "mysql":  # which has to change something
+        return insertion.on_duplicate_key_update(changes or {unique[0]: insertion.inserted[unique[0]]})
+    if not changes:
+        return insertion.on_conflict_do_nothing(index_elements=unique)
+    return insertion.on_conflict_do_update(index_elements=unique, set_=changes)

@@ -15,7 +15,7 @@ import importlib.util
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,8 +44,6 @@ _DRIVERS = {
 """Of each scheme: what SQLAlchemy calls it, the module it needs, our extra that has it"""
 
 _SECRET = re.compile(r"([?&;](?:\w*passw(?:or)?d|sslkey|token|secret\w*)=)([^&#\s]*)", re.IGNORECASE)
-
-_SECRET_VARIABLES = ("FKPSEARCH_STORAGE", "PGPASSWORD", "MYSQL_PWD")
 
 HIDDEN = "***"
 
@@ -93,11 +91,6 @@ def hide_password(text: str, url: str) -> str:
 def safe_command(words: Sequence[str]) -> list[str]:
     """A command line as it may be recorded."""
     return [safe_url(word) if "://" in word else word for word in words]
-
-
-def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment as it may be handed to a child that opens no storage."""
-    return {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
 
 
 def _secrets(url: str) -> set[str]:
@@ -151,7 +144,7 @@ def _open(
         must_stop=must_stop,
         on_wait=on_wait,
         safe=lambda text: hide_password(text, url),
-        translate=lambda why: _translated(url, why),
+        translate=lambda why: as_study_error(url, why),
     )
     return Patient(lambda: _backend(url, read_only=read_only), wait, read_only=read_only)
 
@@ -225,13 +218,13 @@ def storage_errors(place: str | Path) -> Iterator[None]:
     except Exception as why:
         if isinstance(why, OSError) and not _is_full(why):
             raise
-        if (error := _translated(str(getattr(why, "filename", None) or place), why)) is None:
+        if (error := as_study_error(str(getattr(why, "filename", None) or place), why)) is None:
             raise
         raise error from None  # what was raised before may carry the password
 
 
-def _translated(place: str, why: Exception) -> Exception | None:
-    """A StudyError in the place of an error that a storage raised; None for what Optuna raises on purpose."""
+def as_study_error(place: str, why: Exception) -> Exception | None:
+    """A StudyError in the place of an error that a storage or store raised; None for what Optuna raises on purpose."""
     import optuna
     import sqlalchemy
 
@@ -239,7 +232,7 @@ def _translated(place: str, why: Exception) -> Exception | None:
 
     broken = (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError, OSError)
     chain = list(chain_of(why))
-    if isinstance(why, FkpError) or not (isinstance(why, broken) or _is_grpc(why) or "table schema" in str(why)):
+    if isinstance(why, FkpError) or not (isinstance(why, broken) or _is_client(why) or "table schema" in str(why)):
         return None
     reason = next((text for one in reversed(chain) if (text := _first_line(one))), type(why).__name__)
     reason = hide_password(reason, place)
@@ -248,15 +241,15 @@ def _translated(place: str, why: Exception) -> Exception | None:
     return StudyError(Problem(place_of(place), f"cannot be used: {reason}"))
 
 
-def _is_grpc(why: BaseException) -> bool:
-    return type(why).__module__.split(".")[0] == "grpc"
+def _is_client(why: BaseException) -> bool:
+    return type(why).__module__.split(".")[0] in ("grpc", "boto3", "botocore", "s3transfer")
 
 
 def _first_line(why: BaseException) -> str:
     if isinstance(why, OSError) and why.strerror:
         return why.strerror
-    text = why.details() if _is_grpc(why) and hasattr(why, "details") else str(why)
-    return next(iter(str(text).splitlines()), "")
+    details = getattr(why, "details", None) if _is_client(why) else None  # of gRPC: its text has many lines
+    return next(iter(str(details() if callable(details) else why).splitlines()), "")
 
 
 def _is_full(why: BaseException) -> bool:

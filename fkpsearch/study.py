@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from fkpsearch import __version__
+from fkpsearch.artifacts import Artifacts, open_artifacts
 from fkpsearch.books import Books
 from fkpsearch.claim import Budget, reclaim
 from fkpsearch.crew import Crew, Local
@@ -33,6 +34,7 @@ from fkpsearch.lint import common_split
 from fkpsearch.plain import writable_folder
 from fkpsearch.scores import mean_line
 from fkpsearch.settings import SplitSettings
+from fkpsearch.shelf import ARTIFACTS, Shelf
 from fkpsearch.space import PRESET, Space
 from fkpsearch.storage import default_url, one_host_only, open_storage, storage_errors
 from fkpsearch.supervisor import Supervisor
@@ -75,6 +77,8 @@ class Terms:
     """Of the study, over all calls"""
     keep: int = KEPT_MODELS
     """Model files"""
+    artifacts: str | None = None
+    """Where trials' files go; None for where the study has them, its folder unless it was told otherwise"""
     command: str = ""
     """The command line, for the record"""
 
@@ -90,6 +94,7 @@ def search(
     gpu_hours: float = math.inf,
     engine: str = OPTUNA,
     url: str | None = None,
+    artifacts: str | None = None,
     keep: int = KEPT_MODELS,
     crew: Crew | None = None,
     command: str = "",
@@ -98,7 +103,8 @@ def search(
     """Bring the study in ``folder`` to ``trials`` finished trials, or as far as its budgets carry it.
 
     ``timeout`` seconds are this call's, ``gpu_hours`` the study's. ``url`` is a storage in place of the database in
-    the folder; the study has the folder's name there. ``keep`` model files are kept. ``crew`` starts the children:
+    the folder; the study has the folder's name there. ``artifacts`` is where trials' files go, if not there.
+    ``keep`` model files are kept. ``crew`` starts the children:
     one at a time on this machine, unless told otherwise. ``command`` is recorded, password hidden.
 
     Any number of calls may work on a study at once; each ends when all trials are finished. Raises StudyError when
@@ -120,7 +126,7 @@ def search(
 
     # another engine's oracle is asked by one process at a time
     with nullcontext() if engine == OPTUNA else held(folder, "tuner"):
-        terms = Terms(trials, timeout, gpu_hours, keep, command)
+        terms = Terms(trials, timeout, gpu_hours, keep, artifacts, command)
         return _work(opened, url or default_url(folder), terms, crew or Local(data.folder), watch)
 
 
@@ -186,7 +192,8 @@ def _work(
         reclaim(ledger, lease, ())
         budget = budget_of(ledger, terms.trials)
         engine: Engine = Optuna(ledger) if ledger.facts.engine == OPTUNA else KerasTuner(ledger)
-        books = Books(ledger, engine, lease, budget, keep=terms.keep, room=len(crew.places), watch=watch)
+        shelf = Shelf(ledger, terms.keep, store_of(ledger, terms.artifacts, lease, must_stop, watch))
+        books = Books(ledger, engine, lease, budget, shelf=shelf, room=len(crew.places), watch=watch)
         try:
             Supervisor(books, crew, must_stop, gpu_seconds=terms.gpu_hours * 3600).run()
         finally:
@@ -195,6 +202,24 @@ def _work(
         if interrupted() and budget.unfinished(ledger.trials):
             raise Interrupted
     return ledger
+
+
+def store_of(
+    ledger: Ledger, url: str | None, lease: Lease, must_stop: Callable[[], bool], watch: Callable[[Event], None]
+) -> Artifacts:
+    """The store of the study's files: ``url``, or what the study was told before. Raises StudyError for another."""
+    recorded = ledger.study.user_attrs.get(ARTIFACTS)
+    if url is not None and recorded is None and not ledger.finished():
+        ledger.study.set_user_attr(ARTIFACTS, url)
+    elif url is not None and url != recorded:
+        rule = f"keeps its files in {recorded or 'its folder'}"
+        raise StudyError(Problem(str(ledger.folder), rule, url, "leave --artifacts out to go on"))
+
+    def stops() -> bool:
+        lease.renew()  # a store that is away for long must not cost this supervisor its trials
+        return must_stop()
+
+    return open_artifacts(url or recorded, ledger.folder, must_stop=stops, on_wait=lambda why: watch(Waiting(why)))
 
 
 def target_of(ledger: Ledger) -> int:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fkpsearch import messages as said
-from fkpsearch.attempt import Attempt, End
-from fkpsearch.books import GPU_SECONDS, Books, Job, Lost
+from fkpsearch.attempt import Attempt, End, full
+from fkpsearch.books import GPU_SECONDS, Books, Job, Lost, losses
 from fkpsearch.child import Child, ChildDied, refusal
 from fkpsearch.claim import reclaim
 from fkpsearch.crew import Crew
@@ -109,14 +109,19 @@ class Supervisor:
         for one in list(self.warm):
             self.hear_warm(one)
         for slot in self.slots:
-            if slot.child is None:
-                continue
-            try:
-                self.hear(slot)
-            except ChildDied as death:
-                self.bury(slot, death)
-            except Lost:
-                self.abandon(slot)
+            if slot.child:
+                self.see_to(slot, self.hear)
+
+    def see_to(self, slot: Slot, do: Callable[[Slot], None]) -> None:
+        """Do something about a child at work: it may turn out to be dead, or its trial to be another's."""
+        try:
+            with losses():
+                try:
+                    do(slot)
+                except ChildDied as death:
+                    self.bury(slot, death)
+        except Lost:
+            self.abandon(slot)
 
     def hear(self, slot: Slot) -> None:
         """The messages of a child at work. Raises ChildDied."""
@@ -142,6 +147,8 @@ class Supervisor:
                     raise refusal(message)
                 case said.Failed(why=why):
                     raise ChildDied(why)
+                case said.Full(why=why):
+                    raise full(why, str(self.books.ledger.folder))
                 case message:
                     raise ChildDied(f"the training process said {message!r} before it had a job")
         except ChildDied as death:
@@ -201,17 +208,18 @@ class Supervisor:
             for slot in self.slots:
                 if slot.job in lost:
                     self.abandon(slot)
+            self._again = [job for job in self._again if job not in lost]
         if any(slot.job is None for slot in self.slots):
             reclaim(self.books.ledger, self.books.lease, self.books.jobs)
             self._to_do = self.books.look()
         for slot in self.slots:
             if slot.child and slot.attempt:
-                self.look_after(slot)
+                self.see_to(slot, self.look_after)
         if math.isfinite(self.gpu_seconds):
             self._spent = self.spent() >= self.gpu_seconds
 
     def look_after(self, slot: Slot) -> None:
-        """End a child that takes too much memory, or has said nothing for too long."""
+        """End a child that takes too much memory. Raises ChildDied of one that has said nothing for too long."""
         assert slot.child
         limits = self.books.limits
         if limits.memory and (taken := slot.child.memory()) > limits.memory:
@@ -219,14 +227,19 @@ class Supervisor:
             rule = f"took {taken / 2**20:,.0f} MiB of memory, study.limits.memory is {limits.memory / 2**20:,.0f} MiB"
             self.finish(slot, End("PRUNED", reason=rule, constraint="memory"))
         elif time.monotonic() - slot.heard > limits.silence:
-            self.bury(slot, ChildDied(f"the training process said nothing for {limits.silence:g} s"))
+            raise ChildDied(f"the training process said nothing for {limits.silence:g} s")
 
     def spent(self) -> float:
         """GPU seconds of all trials so far, those of this moment included."""
         for slot in self.slots:
-            if slot.job:
-                self.books.pause(slot.job, slot.place.share)
+            if slot.child:
+                self.see_to(slot, self.book_time)
         return math.fsum(trial.user_attrs.get(GPU_SECONDS, 0.0) for trial in self.books.ledger.trials)
+
+    def book_time(self, slot: Slot) -> None:
+        """What the child in a slot has had until now."""
+        assert slot.job
+        self.books.pause(slot.job, slot.place.share)
 
     # ---- handing out
 
@@ -282,15 +295,14 @@ class Supervisor:
             self.warm.append(Warm(place, self.crew.start(place, self._wake.set)))
 
     def leave(self) -> None:
-        """Put back what is not finished and end every child."""
+        """End every child, whatever the storage says then, and put back what is not finished."""
+        for child in (*(slot.child for slot in self.slots), *(one.child for one in self.warm)):
+            if child:
+                child.kill()
         for slot in self.slots:
             if slot.child:
-                slot.child.kill()
-                assert slot.job
-                self.books.pause(slot.job, slot.place.share)
-        for one in self.warm:
-            one.child.kill()
+                self.see_to(slot, self.book_time)
         for job in list(self.books.jobs.values()):
             self.books.give_back(job)
-        self.books.drop_models()
+        self.books.shelf.tidy()
         self.books.lease.end()

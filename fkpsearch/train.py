@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch import keypoints
-from fkpsearch.answer import import_keras, of_population, predict_heads
+from fkpsearch.answer import of_population, predict_heads
 from fkpsearch.data import Faces, are_labelled, split
+from fkpsearch.device import import_keras
 from fkpsearch.errors import Diverged, Infeasible
 from fkpsearch.last_layer import lend_answers, lent_keypoints, start_at_the_mean
 from fkpsearch.models.family import ALL, Member

@@ -59,14 +59,15 @@ from fkpsearch.errors import (
     Infeasible,
     InputError,
     ModelError,
+    SpaceError,
     Stopped,
-    filled_the_disk,
-    ran_out_of_memory,
+    disk_full,
+    out_of_memory,
 )
-from fkpsearch.models.hypermodel import first_line
 from fkpsearch.run_folder import CHECKPOINT
 
 if TYPE_CHECKING:
+    from fkpsearch.data import Faces
     from fkpsearch.settings import Settings
 
 
@@ -125,12 +126,11 @@ GOOD_ENDS = ("saved", "stopped", "diverged", "infeasible")
 
 def last_words(why: Exception, *, of_a_search: bool) -> dict[str, Any]:
     """What a child whose work ended in an error says of it; a traceback goes where the error is our own."""
-    text = first_line(why)
+    if full := disk_full(why):
+        return {"kind": "full", "why": full}
+    if words := out_of_memory(why):
+        return {"kind": "infeasible", "why": words, "constraint": "memory"}
     match why:
-        case _ if filled_the_disk(why):
-            return {"kind": "full", "why": text}
-        case _ if ran_out_of_memory(why):
-            return {"kind": "infeasible", "why": f"out of memory: {text}", "constraint": "memory"}
         case Stopped():
             return {"kind": "stopped"}
         case Diverged():
@@ -141,7 +141,8 @@ def last_words(why: Exception, *, of_a_search: bool) -> dict[str, Any]:
             return {"kind": "failed", "why": str(why)}
         case InputError(problems=problems):  # such as weights that are not there: more trials would not mend it
             return {"kind": "refused", "lines": [str(problem) for problem in problems]}
-    traceback.print_exception(why)
+    with contextlib.suppress(OSError):
+        traceback.print_exception(why)
     return {"kind": "failed", "why": f"{type(why).__name__}: {why}"}
 
 
@@ -165,6 +166,8 @@ def _serve(line: _Line, data: Path) -> None:
     checkpoint = Checkpoint(folder, identity_of(settings, loaded.faces.fingerprint))
     if job.get("fresh"):
         checkpoint.remove()
+    if not checkpoint.path.exists():  # else it was found to be light enough before
+        keep_to(job.get("limits") or {}, settings, faces)
     history: list[Epoch] = []
 
     def on_epoch(row: Epoch) -> None:
@@ -196,6 +199,23 @@ def settle(line: _Line, folder: Path) -> Settings:
             if line.hear()["do"] != "go":
                 raise Stopped
     return settings
+
+
+def keep_to(limits: dict[str, Any], settings: Settings, faces: Faces) -> None:
+    """Build the model and weigh it, where ``limits`` say how heavy it may be. Raises Infeasible where it is heavier."""
+    from fkpsearch.cost import cost_of, resident_bytes, training_bytes
+    from fkpsearch.limits import Limits
+    from fkpsearch.part import part_of
+
+    allowed = part_of(Limits, limits, "study.limits", SpaceError)
+    if not allowed.of_models:
+        return
+    held = resident_bytes()
+    cost = cost_of(settings.model)
+    memory = held + training_bytes(cost, settings, len(faces))
+    over = allowed.exceeded(parameters=cost.parameters, multiply_adds=cost.multiply_adds, memory=memory)
+    if over:
+        raise Infeasible(over, "limits")
 
 
 def forget_greetings() -> None:

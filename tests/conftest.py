@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from fkpsearch.keypoints import COLUMNS, COUNT
 from fkpsearch.places import installed_gpus
 
-for _name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+for _name in ("FKPSEARCH_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
     # every core has a test at work already; read when TensorFlow is imported, here and in the processes tests start
     os.environ.setdefault(_name, "1")
 
-LONGEST = ("study", "tuner", "export", "cli", "backbone", "train", "presets", "hypermodel", "team", "predict", "detect")
-"""Test files that take longest, in the order in which they begin: what begins last should be short"""
+QUICK = (
+    "accept augment changes data docs_augment families frame imports kaggle keypoints lint models picture pipeline "
+    "plain samples screen settings space survey"
+)
+"""Test files of a few seconds each, which come last: then no core is left waiting for another's long one"""
 
 FACES96 = Path(__file__).resolve().parents[2] / "shared" / "data" / "faces96"
 
@@ -48,9 +51,8 @@ DIVERGING = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first."""
-    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    """The quick files last."""
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") in QUICK.split())
 
 
 @pytest.fixture(scope="session", autouse=True)

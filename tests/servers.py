@@ -213,11 +213,12 @@ class GrpcProxy(Server):
 class Link:
     """A connection to a server that can lose an answer: the server has done it, the client never hears so."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, at: int = 0) -> None:
         self._to = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", at))
         self.port = int(self._listener.getsockname()[1])
         self._word = b""
+        self._ends: list[socket.socket] = []
         self.lost = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -232,6 +233,7 @@ class Link:
             except OSError:
                 return
             server = socket.create_connection(("127.0.0.1", self._to))
+            self._ends += [client, server]
             doomed = threading.Event()
             for one, other, asks in ((client, server, True), (server, client, False)):
                 threading.Thread(target=self._forward, args=(one, other, doomed, asks), daemon=True).start()
@@ -239,7 +241,7 @@ class Link:
     def _forward(self, one: socket.socket, other: socket.socket, doomed: threading.Event, asks: bool) -> None:
         try:
             while data := one.recv(65536):
-                if asks and self._word and self._word in data:
+                if asks and self._word and self._word in data.replace(b"READ COMMITTED", b""):  # how PostgreSQL begins
                     self._word = b""
                     doomed.set()
                 elif not asks and doomed.is_set():
@@ -253,8 +255,12 @@ class Link:
                 end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Refuse connections from now on, and end those there are."""
+        self._listener.shutdown(socket.SHUT_RDWR)  # else its thread goes on accepting
         self._listener.close()
+        for end in self._ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
-import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 
 from fkpsearch.checkpoint import Checkpoint, identity_of
-from fkpsearch.child import Child, ChildDied, Message
+from fkpsearch.child import ENVIRONMENT, WORKER
+from fkpsearch.cost import cost_of
 from fkpsearch.data import Faces, load_data
 from fkpsearch.errors import Stopped
 from fkpsearch.run_folder import CHECKPOINT, forget, forget_but_checkpoint
@@ -23,7 +25,7 @@ from fkpsearch.settings import Settings, settings_of
 from fkpsearch.train import Epoch, Outcome, train
 
 SPLIT = {"validation": 0.2, "holdout": 0.1}
-NET = {"kind": "cnn", "input_size": 48, "blocks": 3, "width": 4, "dense": {"width": 16, "dropout": 0.4}}
+NET = {"kind": "cnn", "input_size": 48, "blocks": 1, "width": 4, "dense": {"width": 16, "dropout": 0.4}}
 EPOCHS = 5
 
 HYPERMODEL = """
@@ -51,6 +53,12 @@ def settings_for(model: dict[str, Any], **training: Any) -> Settings:
 @pytest.fixture
 def faces(tiny: Path) -> Faces:
     return load_data(tiny).faces
+
+
+@pytest.fixture
+def _after_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow a busy machine is."""
+    monkeypatch.setattr("fkpsearch.checkpoint.FREE", math.inf)
 
 
 def figures(row: Epoch) -> tuple[float, ...]:
@@ -83,6 +91,7 @@ CASES: dict[str, Callable[[Path], Settings]] = {
 }
 
 
+@pytest.mark.usefixtures("_after_every_epoch")
 @pytest.mark.parametrize("name", CASES)
 def test_a_resumed_training_comes_to_what_an_undisturbed_one_does(name: str, faces: Faces, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(HYPERMODEL)
@@ -115,6 +124,13 @@ def test_a_checkpoint_of_another_model_is_left_alone_and_the_training_begins_ane
     outcome = train(other, faces, heard.append, resume=checkpoint.read())
     assert_same(outcome, train(other, faces))
     assert [row.epoch for row in heard] == [1]
+
+
+def test_a_model_that_was_weighed_before_trains_to_the_same_outcome(faces: Faces) -> None:
+    settings = settings_for(NET, epochs=2)
+    first = train(settings, faces)
+    cost_of(settings.model)
+    assert_same(train(settings, faces), first)
 
 
 @pytest.fixture
@@ -185,66 +201,81 @@ def test_a_checkpoint_that_takes_long_is_written_as_seldom_as_to_take_a_fiftieth
     checkpoint = Checkpoint(tmp_path, "me")
     for epoch in range(1, 4):
         clock[0] += 0.1
-        checkpoint.write(slow(0.04, epoch))
+        checkpoint.write(slow(0.09, epoch))
     assert written == [1, 2, 3], "short ones are always written"
 
 
-def answers_of(child: Child, answer: Callable[[Message], str | None]) -> list[Message]:
-    """Every message up to the end of the conversation; ``answer`` says what to send, and None kills the child."""
-    heard: list[Message] = []
-    try:
-        while not heard or heard[-1]["is"] not in ("saved", "stopped", "diverged", "infeasible", "failed", "refused"):
-            message = child.receive(60)
-            assert message, "the child is silent"
-            heard.append(message)
-            do = answer(message)
-            if do is None:
-                os.kill(child.pid, signal.SIGKILL)
-                with pytest.raises(ChildDied, match="SIGKILL"):
-                    child.receive(60)
-                break
-            if message["is"] in ("epoch", "done"):
-                child.send(do)
-    finally:
-        child.kill()
-    return heard
+ENDS = ("saved", "stopped", "diverged", "infeasible", "failed", "refused")
+
+Told = dict[str, Any]
+"""A line of a child's"""
 
 
-def ready(data: Path) -> Child:
-    child = Child(data)
-    message = child.receive(120)
-    assert message
-    assert message["is"] == "ready", message
+def ready(data: Path) -> subprocess.Popen[str]:
+    """A child that waits for its job."""
+    environment = {**ENVIRONMENT, **os.environ}
+    child = subprocess.Popen(
+        [*WORKER, "--data", str(data)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+    )
+    assert hear(child)["is"] == "ready"
     return child
+
+
+def hear(child: subprocess.Popen[str]) -> Told:
+    assert child.stdout
+    told: Told = json.loads(child.stdout.readline())
+    return told
+
+
+def say(child: subprocess.Popen[str], do: str, **content: Any) -> None:
+    assert child.stdin
+    child.stdin.write(json.dumps({"do": do, **content}) + "\n")
+    child.stdin.flush()
+
+
+def answers_of(data: Path, job: dict[str, Any], answer: Callable[[Told], str | None]) -> list[Told]:
+    """All that a child says of its job; ``answer`` says what to send, and None kills the child."""
+    heard: list[Told] = []
+    with ready(data) as child:
+        say(child, "train", **job)
+        try:
+            while not heard or heard[-1]["is"] not in ENDS:
+                heard.append(hear(child))
+                do = answer(heard[-1])
+                if do is None:
+                    break
+                if heard[-1]["is"] in ("epoch", "done"):
+                    say(child, do)
+        finally:
+            child.kill()
+    return heard
 
 
 def test_a_child_after_a_killed_one_goes_on_to_what_an_undisturbed_one_leaves(tiny: Path, tmp_path: Path) -> None:
     settings = settings_for({**NET, "heads": "population"}, averaging=0.9)
-    job = {"settings": settings.model_dump(mode="json")}
     folders = [tmp_path / "undisturbed", tmp_path / "killed"]
     for folder in folders:
         folder.mkdir()
-    children = [ready(tiny)]
+    first, second = ({"settings": settings.model_dump(mode="json"), "folder": str(folder)} for folder in folders)
 
-    children[0].send("train", folder=str(folders[0]), **job)
-    whole = answers_of(children[0], lambda message: "keep" if message["is"] == "done" else "go")
-    assert [message["is"] for message in whole] == ["epoch"] * EPOCHS + ["done", "saved"]
-    assert not any("again" in message for message in whole)
+    whole = answers_of(tiny, first, lambda told: "keep" if told["is"] == "done" else "go")
+    assert [told["is"] for told in whole] == ["epoch"] * EPOCHS + ["done", "saved"]
+    assert not any("again" in told for told in whole)
 
-    child = ready(tiny)
-    child.send("train", folder=str(folders[1]), **job)
-    cut = answers_of(child, lambda message: None if message["epoch"] == 3 else "go")
-    assert (folders[1] / CHECKPOINT).exists()
+    cut = answers_of(tiny, second, lambda told: None if told["epoch"] == 3 else "go")
+    state = Checkpoint(folders[1], identity_of(settings, load_data(tiny).faces.fingerprint)).read()
+    assert state is not None
+    last = len(state.history)  # 3 where the machine was not too busy to write that one, too
+    assert 1 <= last <= 3
 
-    child = ready(tiny)
-    child.send("train", folder=str(folders[1]), **job)
-    rest = answers_of(child, lambda message: "keep" if message["is"] == "done" else "go")
-    assert [message["is"] for message in rest] == ["epoch"] * 3 + ["done", "saved"]
-    assert rest[0] == {**cut[-1], "again": True}, "the last finished epoch as it was"
-    assert [message["epoch"] for message in rest[:3]] == [3, 4, 5]
-    assert not any("again" in message for message in (*cut, *rest[1:]))
+    rest = answers_of(tiny, second, lambda told: "keep" if told["is"] == "done" else "go")
+    epochs = list(range(last, EPOCHS + 1))
+    assert [told["is"] for told in rest] == ["epoch"] * len(epochs) + ["done", "saved"]
+    assert rest[0] == {**cut[last - 1], "again": True}, "the last finished epoch as it was"
+    assert [told["epoch"] for told in rest[:-2]] == epochs
+    assert not any("again" in told for told in (*cut, *rest[1:]))
     assert rest[-2]["rmse"] == whole[-2]["rmse"]
-    assert rest[-2]["seconds"] > cut[0]["seconds"] + cut[1]["seconds"] + cut[2]["seconds"], "the killed one's counts"
+    assert rest[-2]["seconds"] > sum(told["seconds"] for told in cut[:last]), "the killed one's counts"
     assert not (folders[1] / CHECKPOINT).exists(), "removed before the end is said"
     left = [read_folder(folder) for folder in folders]
     assert left[0] == left[1]
@@ -273,16 +304,16 @@ def test_a_fresh_training_removes_the_checkpoint_and_a_good_end_does_so_too(tiny
     with pytest.raises(Stopped):
         train(settings, faces, stop, on_state=checkpoint.write)
     assert checkpoint.read() is not None
-    child = ready(tiny)
-    child.send("train", folder=str(folder), settings=settings.model_dump(mode="json"), fresh=True)
     there: list[bool] = []
 
-    def answer(message: Message) -> str:
+    def answer(told: Told) -> str:
         there.append(checkpoint.path.exists())
-        return "stop" if message.get("epoch") == 2 else "go"
+        return "stop" if told.get("epoch") == 2 else "go"
 
-    heard = answers_of(child, answer)
-    assert [(message["is"], message.get("epoch"), message.get("again")) for message in heard] == [
+    heard = answers_of(
+        tiny, {"folder": str(folder), "settings": settings.model_dump(mode="json"), "fresh": True}, answer
+    )
+    assert [(told["is"], told.get("epoch"), told.get("again")) for told in heard] == [
         ("epoch", 1, None), ("epoch", 2, None), ("stopped", None, None)
     ]  # fmt: skip
     assert there == [True, True, False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import time
@@ -21,10 +22,11 @@ ROWS = (
     "nodes grammar space inverse",
     "accept detect source kaggle data prepare picture survey portrait painting demo",
     "answer photograph predict pipeline last_layer train",
-    "run_folder scores submission asking checkpoint worker",
-    "strategy lint cost sizes",
-    "statements database cache journal proxy patience patient storage",
-    "ledger events lease claim twins engine tuner attempt books crew supervisor opening study once samples status",
+    "run_folder scores submission asking cost checkpoint worker",
+    "strategy lint sizes",
+    "statements database cache journal proxy patience patient storage artifacts",
+    "ledger shelf events lease claim twins engine tuner attempt books crew supervisor opening study once samples",
+    "status",
     "migrate replay",
     "card export",
     "tables live screen options searching cli",
@@ -109,10 +111,15 @@ def test_only_the_command_line_and_its_screen_print(name: str) -> None:
 
 
 def test_help_answers_in_a_third_of_a_second() -> None:
-    def once() -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "fkpsearch.cli", "--help"], check=True, capture_output=True)
-        return time.perf_counter() - began
+    """Of a core's time: the other cores may be at other tests, and this one, too."""
 
-    # other work on the machine only ever slows a run down
-    assert min(once() for _ in range(5)) <= 0.3
+    def once() -> tuple[float, float]:
+        began, before = time.perf_counter(), os.times()
+        subprocess.run([sys.executable, "-m", "fkpsearch.cli", "--help"], check=True, capture_output=True)
+        after = os.times()
+        core = after.children_user + after.children_system - before.children_user - before.children_system
+        return core, time.perf_counter() - began
+
+    cores, seconds = zip(*(once() for _ in range(8)), strict=True)
+    assert 0.05 < min(cores) <= 0.3
+    assert min(seconds) <= 1, "it waits for something"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fkpsearch.errors import SpaceError
+from fkpsearch.limits import Limits
 from fkpsearch.lint import check_space
 from fkpsearch.space import parse_space
 from fkpsearch.strategy import strategy_of
@@ -60,3 +61,21 @@ def test_a_limit_that_makes_no_sense_is_one_line(text: str, line: str) -> None:
     with pytest.raises(SpaceError) as caught:
         check_space(parse_space(f"model: {{kind: baseline}}\nstudy: {text}", "x"))
     assert str(caught.value) == line
+
+
+def test_what_a_model_exceeds_is_said_with_both_numbers() -> None:
+    limits = Limits(parameters=10_000_000, multiply_adds=2_500_000, memory=2 * 1024**3)
+    light = {"parameters": 10_000_000, "multiply_adds": 2_500_000, "memory": 2 * 1024**3}
+    assert limits.exceeded(**light) == ""
+    assert Limits().exceeded(parameters=10**12, multiply_adds=10**15, memory=10**15) == ""
+    assert limits.exceeded(**{**light, "parameters": 12_345_678}) == (
+        "model has 12.3 M parameters, study.limits.parameters is 10 M"
+    )
+    assert limits.exceeded(**{**light, "parameters": 10_000_001}) == (
+        "model has 10,000,001 parameters, study.limits.parameters is 10,000,000"
+    )
+    assert limits.exceeded(parameters=9, multiply_adds=3_100_000_000, memory=3 * 1024**3 + 1) == (
+        "model has 3.1 G multiply-adds a picture, study.limits.multiply_adds is 2.5 M; "
+        "model takes about 3 GiB to train, study.limits.memory is 2 GiB"
+    )
+    assert not Limits(silence=5).of_models

@@ -175,8 +175,8 @@ def test_a_branch_that_keras_cannot_build_is_named_with_its_values(monkeypatch: 
 def test_every_space_of_ours_passes_its_check(path: Path) -> None:
     space = load_space(path)
     check_space(space)
-    built = sizes(space)
-    assert len(built) == 22
+    built = sizes(space, random_models=5)
+    assert len(built) == 7
     assert built[0].cost.parameters < built[1].cost.parameters
     assert sum(len(params) > 0 for params in space.enqueued()) == len(space.enqueue) > 0
 

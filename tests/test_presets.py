@@ -129,7 +129,7 @@ def test_several_files_are_one_study_with_one_unpruned_trial_each(tiny: Path, tm
     for number, path in enumerate(paths):
         trained = read_decided(tmp_path / "study" / "trials" / f"000{number}" / "settings.yaml")
         assert trained.model_copy(update={"seed": 0}) == read_decided(path)
-    leaders = status_of(read(tmp_path / "study"), active=False)["leaders"]
+    leaders = status_of(read(tmp_path / "study"), [])["leaders"]
     assert {leader["preset"] for leader in leaders} == {"one", "two_b"}
 
 

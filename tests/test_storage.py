@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +25,7 @@ import servers
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from fkpsearch.child import environment_of_children
 from fkpsearch.errors import DiskFull, FkpError, StorageAway, StudyError
 from fkpsearch.journal import HolderLock
 from fkpsearch.patient import Patient
@@ -33,7 +36,6 @@ from fkpsearch.storage import (
     open_storage,
     open_to_read,
     safe_command,
-    safe_environment,
     safe_url,
     storage_errors,
 )
@@ -248,6 +250,22 @@ def test_a_trial_that_is_put_back_has_no_owner_until_it_is_claimed_again(url: st
     assert not storage.take_over(trial._trial_id, "second")
 
 
+def test_a_report_is_kept_as_it_is_replaced_and_refused_once_the_trial_is_over(url: str) -> None:
+    storage, study = opened(url)
+    trial = study.ask()._trial_id
+    for step, value in ((1, 2.0), (2, math.inf), (3, -math.inf), (4, math.nan), (1, 0.1), (4, 1.0), (2, math.nan)):
+        storage.set_trial_intermediate_value(trial, step, value)
+    kept = storage.get_trial(trial).intermediate_values
+    assert repr(sorted(kept.items())) == "[(1, 0.1), (2, nan), (3, -inf), (4, 1.0)]"
+    study.tell(0, 1.0)
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        storage.set_trial_intermediate_value(trial, 5, 1.0)
+    with pytest.raises(KeyError):
+        storage.set_trial_intermediate_value(trial + 1000, 1, 1.0)
+    assert storage.get_trial_number_from_id(trial) == 0
+    assert storage.get_trial_user_attrs(trial) == {"owner": "me"}
+
+
 def test_a_reader_sees_all_and_changes_nothing(url: str) -> None:
     with pytest.raises(StudyError, match=r"is not there|cannot be used") if "grpc" not in url else nullcontext():
         open_to_read(url)
@@ -274,17 +292,24 @@ def during(server: servers.Server, seconds: float, how: int | None = None) -> th
     return later
 
 
-@pytest.mark.parametrize("kind", ["postgres", "mariadb", "grpc"])
-def test_calls_wait_for_a_server_that_stops_and_dies_and_nothing_is_lost_or_double(
-    kind: str, request: pytest.FixtureRequest
+@pytest.mark.parametrize(
+    ("kind", "stops"),
+    [
+        ("postgres", {1: None, 3: signal.SIGKILL}),
+        ("mariadb", {1: None, 3: signal.SIGKILL}),
+        ("grpc", {2: signal.SIGKILL}),
+    ],
+)
+def test_calls_wait_for_a_server_that_stops_or_dies_and_nothing_is_lost_or_double(
+    kind: str, stops: dict[int, int | None], request: pytest.FixtureRequest
 ) -> None:
     server: servers.Server = request.getfixturevalue(kind)
     url = server.url() if isinstance(server, servers.GrpcProxy) else server.new_database()
     lines: list[str] = []
     storage, study = opened(url, on_wait=lines.append)
     wanted = []
-    for number in range(6):
-        again = during(server, 1.0, {2: None, 4: signal.SIGKILL}[number]) if number in (2, 4) else None
+    for number in range(5):
+        again = during(server, 1.0, stops[number]) if number in stops else None
         trial = study.ask()
         x = trial.suggest_float("x", 0, 1)
         trial.report(x, 1)
@@ -295,8 +320,8 @@ def test_calls_wait_for_a_server_that_stops_and_dies_and_nothing_is_lost_or_doub
     trials = trials_in(url)
     got = [(one.number, one.state.name, one.value, one.intermediate_values, one.user_attrs["owner"]) for one in trials]
     assert got == wanted
-    assert storage.outages >= 2
-    assert len(lines) == 2
+    assert storage.outages >= len(stops)
+    assert len(lines) == len(stops)
     assert all("is away (" in line and servers.QUOTED not in line and servers.PASSWORD not in line for line in lines)
 
 
@@ -316,6 +341,15 @@ def test_patience_ends(tmp_path: Path) -> None:
             open_storage(url, patience=0.5)
         assert 0.5 <= time.monotonic() - began < 3
         assert str(caught.value).startswith(f"{url.replace('secret', '***')}: was away for 0 s (")
+
+
+@pytest.mark.parametrize(("scheme", "timeout"), [("postgresql", "connect_timeout"), ("mysql", "read_timeout")])
+def test_a_server_that_says_nothing_is_one_that_is_away(scheme: str, timeout: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"{scheme}://me:***@127.0.0.1:{silent.getsockname()[1]}/faces?{timeout}=2"
+        with pytest.raises(StorageAway) as caught:
+            open_storage(place.replace("***", "secret"), patience=1)
+        assert str(caught.value).startswith(f"{place}: was away for 1 s (")
 
 
 def test_whoever_must_stop_waits_no_longer_than_for_a_deadlock() -> None:
@@ -502,9 +536,10 @@ def test_a_password_is_hidden_in_any_spelling() -> None:
     assert hide_password(text, url) == "could not use *** (***) for postgresql://me:***@host/faces"
 
 
-def test_a_child_gets_no_password_in_its_environment() -> None:
-    environment = {"FKPSEARCH_STORAGE": "postgresql://me:secret@host/faces", "PGPASSWORD": "secret", "HOME": "/root"}
-    assert safe_environment(environment) == {"HOME": "/root"}
+def test_a_child_gets_no_password_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FKPSEARCH_STORAGE", "postgresql://me:secret@host/faces")
+    monkeypatch.setenv("PGPASSWORD", "secret")
+    assert "secret" not in str(environment_of_children({"FKPSEARCH_THREADS": "1"}))
 
 
 # URLs

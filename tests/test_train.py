@@ -202,8 +202,8 @@ def test_a_head_answers_as_the_other_where_its_population_hardly_labels_a_keypoi
 SCRIPT = """
 import sys
 from pathlib import Path
-from fkpsearch.answer import import_keras
 from fkpsearch.data import load_data
+from fkpsearch.device import import_keras
 from fkpsearch.settings import read_settings
 from fkpsearch.train import train
 import_keras()

@@ -13,6 +13,7 @@ import optuna
 import pytest
 from keras_tuner.oracles import HyperbandOracle
 
+from fkpsearch.claim import Budget, claim
 from fkpsearch.data import load_data
 from fkpsearch.engine import engine_named
 from fkpsearch.errors import InputError, StudyError
@@ -63,10 +64,19 @@ def in_memory(text: str, tuner: str, seed: int = 0) -> Ledger:
     return Ledger(Path("nowhere"), parse_space(text, "x"), facts, optuna.create_study())
 
 
+def asked(ledger: Ledger) -> optuna.Trial:
+    """The next trial, by an engine that is new, as after a kill."""
+    tuner = KerasTuner(ledger)
+    tuner.propose(len(ledger.trials) + 1)
+    trial_id = claim(ledger, Budget(len(ledger.trials)), ledger.trials)
+    assert trial_id is not None
+    return tuner.trial(trial_id)
+
+
 def drawn(ledger: Ledger, trials: int, values: Any = lambda trial: 1.0) -> list[optuna.trial.FrozenTrial]:
-    """Trials by an engine that is new at each, as after a kill; ``values`` says what each comes to."""
+    """Trials, and what each comes to by ``values``."""
     for _ in range(trials):
-        trial = KerasTuner(ledger).ask()
+        trial = asked(ledger)
         ledger.space.sample(trial)
         ledger.study.tell(trial, values(trial))
     return ledger.trials
@@ -138,7 +148,7 @@ def test_brackets_and_promotions_are_those_of_keras_tuners_own_hyperband() -> No
 def test_hyperband_promotes_no_trial_that_failed() -> None:
     ledger = in_memory("x: {float: [0.0, 1.0]}\ntraining: {epochs: 9}", "hyperband")
     for number in range(12):
-        trial = KerasTuner(ledger).ask()
+        trial = asked(ledger)
         ledger.space.sample(trial)
         if number in (0, 1):
             ledger.study.tell(trial, state=optuna.trial.TrialState.FAIL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 from fkpsearch.crew import Local
 from fkpsearch.data import Data, load_data
+from fkpsearch.errors import InputError
 from fkpsearch.events import Event
 from fkpsearch.ledger import Ledger
 from fkpsearch.places import Place
 from fkpsearch.space import Space, parse_space
-from fkpsearch.study import search
+from fkpsearch.study import Interrupted, search
 
 TRAINER = Path(__file__).with_name("tiny_trainer.py")
 
@@ -60,11 +62,22 @@ def go(
 
 
 def main() -> None:
-    """A search in a process of its own: ``python tiny.py '{"folder": ..., "data": ..., "trials": ...}'``."""
-    told = json.loads(sys.argv[1])
+    """A search in a process of its own: ``python tiny.py '{"folder": ..., "data": ..., "trials": ...}'``.
+
+    ``TINY_URL`` is its storage. It prints what a search tells whoever watches. Its exit status is that of the command
+    line: 2 for what the user can mend, said in a line, and 130 for Ctrl-C.
+    """
+    told = {"url": os.environ.get("TINY_URL") or None, **json.loads(sys.argv[1])}
     space = space_of(**told.pop("space", {}))
     data = load_data(Path(told.pop("data")))
-    ledger = go(Path(told.pop("folder")), data, told.pop("trials"), space=space, **told)
+    try:
+        ledger = go(Path(told.pop("folder")), data, told.pop("trials"), space=space, watch=print, **told)
+    except InputError as why:
+        print(f"error: {why}")
+        sys.exit(2)
+    except Interrupted:
+        print("interrupted")
+        sys.exit(130)
     print(len(ledger.finished()))
 
 

@@ -1,9 +1,12 @@
 """A trainer in place of Keras, for tests of the engine: the same conversation as fkpsearch.worker, in bare Python.
 
 Its learning curve is a function of the settings, its process and its files are real, it keeps a checkpoint an epoch.
-``TINY_FINGERPRINT`` is what it says of the data, ``TINY_EPOCH`` how many seconds an epoch takes.
+``TINY_FINGERPRINT`` is what it says of the data, ``TINY_EPOCH`` how many seconds an epoch takes, ``TINY_MODEL_BYTES``
+how large a model is. In the file ``TINY_LOG`` it notes every epoch it has trained and kept.
 """
 
+import contextlib
+import errno
 import json
 import os
 import sys
@@ -11,7 +14,7 @@ import time
 import zlib
 from pathlib import Path
 
-CHECKPOINT = "checkpoint.json"
+CHECKPOINT = "checkpoint.npz"
 
 
 def say(kind, **content):
@@ -33,9 +36,21 @@ def rmse_at(settings, epoch):
 
 
 def write(path, text):
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    beside.replace(path)
+    """Whole or not at all; ``fkpsearch.run_folder.forget`` knows what a killed process leaves."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+    try:
+        beside.write_text(text)
+        beside.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def note(folder, epoch):
+    if "TINY_LOG" in os.environ:
+        with Path(os.environ["TINY_LOG"]).open("a") as log:
+            log.write(f"{folder.name} {epoch} {os.getpid()}\n")
 
 
 def earlier(folder, settings):
@@ -56,6 +71,7 @@ def train(job):
             time.sleep(float(os.environ.get("TINY_EPOCH", "0")))
             rmses.append(rmse_at(settings, epoch))
             write(folder / CHECKPOINT, json.dumps({"settings": settings, "rmses": rmses}))
+            note(folder, epoch)
         write(folder / "history.csv", "\n".join(["epoch,rmse", *(f"{n},{r}" for n, r in enumerate(rmses, start=1))]))
         best = min(rmses)
         say("epoch", epoch=epoch, rmse=rmses[-1], best=best, images_per_second=1000.0, again=again)
@@ -65,14 +81,20 @@ def train(job):
     write(folder / "validation.npz", f"{best}")
     say("done", rmse=best, best_epoch=rmses.index(best) + 1, seconds=0.1)
     if hear()["do"] == "keep":
-        write(folder / "model.keras", f"the model of {folder.name}: {best}")
+        size = int(os.environ.get("TINY_MODEL_BYTES", "0"))
+        write(folder / "model.keras", f"the model of {folder.name}: {best}".ljust(size))
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return say("saved")
 
 
 def main():
     say("ready", fingerprint=os.environ["TINY_FINGERPRINT"])
-    train(hear())
+    try:
+        train(hear())
+    except OSError as why:
+        if why.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        say("full", why=str(why))
 
 
 if __name__ == "__main__":

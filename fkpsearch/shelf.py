@@ -1,0 +1,69 @@
+"""The files of a study's trials: where they go, and which few model files are kept."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fkpsearch.artifacts import Artifacts, open_artifacts
+from fkpsearch.ledger import Ledger, counts_as_best
+from fkpsearch.run_folder import MODEL
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+ARTIFACTS = "artifacts"
+"""Study attribute: where the files go, if not into the study's folder"""
+
+METRICS = ("settings.yaml", "history.csv")
+"""Of every trial"""
+
+RESULTS = (*METRICS, "validation.npz", MODEL)
+"""Of a trial that came to a value of its own; a model only where it deserves one"""
+
+
+class Shelf:
+    """Knows which model files this supervisor is to remove once others are better."""
+
+    def __init__(self, ledger: Ledger, keep: int, artifacts: Artifacts) -> None:
+        """``keep`` model files are wanted; ``artifacts`` is the store."""
+        self.ledger, self.keep, self.artifacts = ledger, max(keep, len(ledger.space.presets)), artifacts
+        self._files = self._there() | (set() if artifacts.in_place else self._elsewhere())
+
+    def deserves_a_file(self, value: float) -> bool:
+        """Whether a value is among the best few."""
+        best = self.ledger.best(self.keep)
+        return len(best) < self.keep or value < (best[-1].value or math.inf)
+
+    def put(self, trial: Trial, state: str) -> None:
+        """Send a trial's files to the store, before its end is told: a finished trial takes no records."""
+        names = RESULTS if state == "COMPLETE" else () if self.artifacts.in_place else METRICS
+        self.artifacts.send(self.ledger.study._storage, trial._trial_id, trial.number, names)
+
+    def add(self, number: int) -> None:
+        """A trial has come to a value: remove the model files that are not among the best any more."""
+        self._files.add(number)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove the model files that are not among the best."""
+        wanted = {best.number for best in self.ledger.best(self.keep)}
+        for number in self._files - wanted:
+            self.artifacts.drop(number)
+        self._files &= wanted
+
+    def _there(self) -> set[int]:
+        found = (path.parent.name for path in self.ledger.folder.glob(f"trials/*/{MODEL}"))
+        return {int(name) for name in found if name.isdigit() and self.ledger.trial_folder(int(name)).name == name}
+
+    def _elsewhere(self) -> set[int]:
+        """Trials, of whatever host, whose models may be in the store."""
+        return {trial.number for trial in self.ledger.trials if counts_as_best(trial)}
+
+
+def bring_home(ledger: Ledger, number: int) -> None:
+    """Fetch a trial's files from the study's store into its folder here, those that are not there."""
+    url = ledger.study.user_attrs.get(ARTIFACTS)
+    missing = [name for name in RESULTS if not (ledger.trial_folder(number) / name).is_file()]
+    if url and missing:
+        open_artifacts(url, ledger.folder).fetch(number, missing)
