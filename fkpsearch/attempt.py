@@ -59,14 +59,13 @@ class Desk(Protocol):
         """Whether a refusal is of one trial only, and others may train all the same."""
         ...
 
+    def place(self, trial: Trial) -> str:
+        """Where its files are, for errors."""
+        ...
+
     def watch(self, event: Event) -> None:
         """Tell whoever watches."""
         ...
-
-
-def full(why: str, place: str) -> DiskFull:
-    """What a child whose disk is full has said, about ``place`` unless it says where."""
-    return DiskFull(*(why.split(": ", 1) if ": " in why else (place, why)))
 
 
 class Attempt:
@@ -94,7 +93,7 @@ class Attempt:
             case said.Failed(why=why):
                 return End("FAIL", reason=why)
             case said.Full(why=why):
-                raise full(why, f"trial {self.trial.number}")
+                raise DiskFull(self._desk.place(self.trial), why)
             case _ if self.done:
                 raise self.broken(message)
             case said.Suggest() if self._asking:

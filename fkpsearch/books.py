@@ -17,7 +17,7 @@ from fkpsearch.errors import FkpError, SettingsError
 from fkpsearch.events import Event, Standing, TrialFinished, TrialLost
 from fkpsearch.lease import Lease
 from fkpsearch.ledger import COPY, Ledger, best_key, counts_as_best, training_seed
-from fkpsearch.run_folder import forget_but_checkpoint, forget_half_written
+from fkpsearch.run_folder import CHECKPOINT, forget, forget_but_checkpoint, forget_half_written
 from fkpsearch.settings import Settings, settings_of, write_settings
 from fkpsearch.shelf import Shelf
 from fkpsearch.twins import Twins
@@ -33,6 +33,12 @@ DEATHS = "deaths"
 
 RETRIES = 2
 """A trial whose child died goes on in another so many times"""
+
+NODES = "nodes"
+"""User attribute of a trial: how many machines died while its child was there"""
+
+MOST_NODES = 10
+"""A trial that so many machines died on is taken for what kills them"""
 
 SECONDS, GPU_SECONDS = "worker_seconds", "gpu_seconds"
 """User attributes of a trial: the time its children had, and that times their share of a GPU"""
@@ -236,11 +242,21 @@ class Books:
     def refused_alone(self) -> bool:
         return bool(self.ledger.space.presets)
 
+    def place(self, trial: Trial) -> str:
+        return str(self.ledger.trial_folder(trial.number))
+
     # ---- ends
 
-    def died(self, job: Job, why: str) -> End | None:
-        """A child died on the trial: None where another is to go on with it, else its end."""
+    def died(self, job: Job, why: str, *, node: bool = False) -> End | None:
+        """A child died on the trial: None where another is to go on with it, else its end.
+
+        ``node`` says that its machine died. That is none of the trial's deaths, unless machines die again and again.
+        """
         forget_half_written(self.ledger.trial_folder(job.trial.number))
+        if node:
+            nodes = int(job.trial.user_attrs.get(NODES, 0)) + 1
+            job.trial.set_user_attr(NODES, nodes)
+            return End("FAIL", reason=f"{why}; {nodes} machines died on this trial") if nodes >= MOST_NODES else None
         deaths = int(job.trial.user_attrs.get(DEATHS, 0)) + 1
         job.trial.set_user_attr(DEATHS, deaths)
         if deaths <= RETRIES:
@@ -285,6 +301,7 @@ class Books:
         except (Lost, ValueError):
             self.watch(TrialLost(trial.number))
             return
+        forget(self.ledger.trial_folder(trial.number), [CHECKPOINT])  # a killed child's; others have removed it
         if end.state == "COMPLETE" and end.copied is None:
             self.shelf.add(trial.number)
         epochs = sum(1 for value in told.intermediate_values.values() if not math.isnan(value))
@@ -314,9 +331,12 @@ class Books:
         return together
 
     def give_back(self, job: Job) -> None:
-        """Let a trial wait for whoever comes next."""
-        self.jobs.pop(job.trial._trial_id, None)
-        put_back(self.ledger, job.trial._trial_id)
+        """Let a trial wait for whoever comes next; no child works on it."""
+        trial_id = job.trial._trial_id
+        forget_half_written(self.ledger.trial_folder(job.trial.number))
+        if is_mine(self.ledger, trial_id, self.lease.id):
+            put_back(self.ledger, trial_id)
+        self.jobs.pop(trial_id, None)
 
     def lost(self) -> list[Job]:
         """Jobs that others have taken meanwhile, no longer this supervisor's."""

@@ -46,10 +46,12 @@ NO_MEMORY = "killed by the kernel: the machine ran out of memory"
 class ChildDied(FkpError):
     """The process ended in the middle of its work; the text says how."""
 
-    def __init__(self, how: str, *, out_of_memory: bool = False) -> None:
+    def __init__(self, how: str, *, out_of_memory: bool = False, node: bool = False) -> None:
         super().__init__(how)
         self.out_of_memory = out_of_memory
         """The kernel's OOM killer ended it"""
+        self.node = node
+        """Its whole machine is gone, which is not its trial's fault"""
 
 
 def refusal(message: Refused) -> InputError:
@@ -64,6 +66,11 @@ class Child(Protocol):
     @property
     def pid(self) -> int:
         """The process id, on its own machine."""
+        ...
+
+    @property
+    def placed(self) -> bool:
+        """Whether there is a machine for it; a cluster may have no room now."""
         ...
 
     def send(self, do: str, **content: object) -> None:
@@ -109,6 +116,8 @@ class Process:
             env=environment_of_children(environment or {}),
             start_new_session=True,  # out of reach of the terminal's Ctrl-C
         )
+        self._closing = threading.Lock()
+        """Held by who reads its last words, or closes its files"""
         self._heard: queue.Queue[Message | None] = queue.Queue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -116,6 +125,10 @@ class Process:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def placed(self) -> bool:
+        return True
 
     def _listen(self) -> None:
         out = self._process.stdout
@@ -165,9 +178,12 @@ class Process:
         return ChildDied(f"the training process died ({how}){': ' + last if last else ''}")
 
     def _last_words(self) -> str:
-        self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, self._errors.tell() - 4000))
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        with self._closing:
+            if self._errors.closed:
+                return ""
+            self._errors.seek(0, os.SEEK_END)
+            self._errors.seek(max(0, self._errors.tell() - 4000))
+            lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1].strip()[:500] if lines else ""
 
     def release(self) -> None:
@@ -184,10 +200,11 @@ class Process:
                 self._process.kill()
             self._process.wait()
         self._listener.join(1)  # it reads until the pipe's end, which has come
-        for pipe in (self._process.stdin, self._process.stdout, self._errors):
-            if pipe is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    pipe.close()
+        with self._closing:
+            for pipe in (self._process.stdin, self._process.stdout, self._errors):
+                if pipe is not None:
+                    with contextlib.suppress(OSError, ValueError):
+                        pipe.close()
 
 
 def environment_of_children(more: Mapping[str, str]) -> dict[str, str]:

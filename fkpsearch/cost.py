@@ -49,7 +49,7 @@ def cost_of(family: Family) -> Cost:
     return cost
 
 
-OVERHEAD = 150e6
+OVERHEAD = 120e6
 """Bytes that TensorFlow takes on top for the first steps of any model: its graphs, its threads' buffers"""
 
 
@@ -59,8 +59,8 @@ def training_bytes(cost: Cost, settings: Settings, rows: int) -> int:
     For each trainable parameter its value, its best value, gradient, Adam's two, and what is copied of them meanwhile
     (9.5 in all, 2 more with averaging; 3 where it is frozen); of a step's activations the 80% that are kept for the
     gradient, or of a validation batch's three of the largest, whichever is more; the pictures. Fitted to the peak
-    resident size of 12 trainings, 0.17 to 30 million parameters, batches of 8 to 100: with the process (750 MB) the
-    estimate was between 16% below and 16% above (docs/LOG.md).
+    resident size of 14 trainings, 0.17 to 30 million parameters, batches of 8 to 100: with the process (750 MB) the
+    estimate was between 17% below and 17% above (docs/LOG.md).
     """
     frozen = cost.parameters - cost.trainable
     numbers = 3 * frozen + (9.5 + 2 * (settings.training.averaging > 0)) * cost.trainable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -44,6 +44,8 @@ class Decided(_Said):
     """A hypermodel has asked all it had to ask."""
 
     kind: Literal["decided"] = Field(alias="is")
+    settings: dict[str, Any] = {}
+    """With all its answers"""
 
 
 class Epoch(_Said):

@@ -68,6 +68,17 @@ def run(
         str | None,
         typer.Option(help="Where trials' files go, if not into the study's folder.", metavar="s3://... or DIR"),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Train on the Ray cluster at HOST:PORT, or auto: this machine's.",
+            metavar="ADDRESS",
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    cpus: Annotated[
+        int | None, typer.Option(help="With --ray: cores a worker, in place of a GPU.", rich_help_panel=MACHINES)
+    ] = None,
 ) -> None:
     """Search a space: train trials until the study has as many as asked. Run it again to go on.
 
@@ -85,7 +96,7 @@ def run(
     folder = named_folder(name or own_name, studies)
     check_url(storage)
     faces = open_data(data)
-    crew = crew_of(faces, "1" if tuner and workers == "auto" else workers, per_gpu, trials)
+    crew = crew_of(faces, "1" if tuner and workers == "auto" else workers, per_gpu, trials, ray, cpus)
     if tuner:
         alone(crew, storage)
         with hushed():
@@ -256,8 +267,10 @@ def watched(go: Callable[[Callable[[Event], None]], Ledger], name: str, trials: 
         raise typer.Exit(130) from None
 
 
-def crew_of(data: Data, workers: str, per_gpu: int, trials: int) -> Crew:
-    """This machine's places. Raises InputError."""
+def crew_of(
+    data: Data, workers: str, per_gpu: int, trials: int, ray: str | None = None, cpus: int | None = None
+) -> Crew:
+    """This machine's places, or those of a Ray cluster. Raises InputError."""
     from fkpsearch.crew import Local
     from fkpsearch.places import places
 
@@ -266,6 +279,12 @@ def crew_of(data: Data, workers: str, per_gpu: int, trials: int) -> Crew:
         if not workers.isdigit():
             raise InputError(Problem("--workers", "must be a number, or auto", workers))
         number = int(workers)
+    if ray is not None:
+        from fkpsearch.cluster import ray_crew
+
+        return ray_crew(ray, data, cpus, trials, workers=None if number == "auto" else number, per_gpu=per_gpu)
+    if cpus is not None:
+        raise InputError(Problem("--cpus", "goes with --ray only", cpus, "say with --workers how many share the cores"))
     return Local(data.folder, places(number, per_gpu=per_gpu, trials=trials))
 
 

@@ -289,13 +289,16 @@ def full_disk(place: str) -> Iterator[None]:
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C, SIGTERM or closed terminal into a flag; the second Ctrl-C interrupts at once."""
+    """Turns the first Ctrl-C, SIGTERM or closed terminal into a flag; a Ctrl-C after it interrupts at once.
+
+    A terminal that closes, or a batch system, may well say it twice.
+    """
     heard: list[int] = []
 
     def hear(number: int, frame: FrameType | None) -> None:
-        if heard:
-            raise KeyboardInterrupt
         heard.append(number)
+        if len(heard) > 1 and number == signal.SIGINT:
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

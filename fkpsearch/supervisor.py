@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fkpsearch import messages as said
-from fkpsearch.attempt import Attempt, End, full
+from fkpsearch.attempt import Attempt, End
 from fkpsearch.books import GPU_SECONDS, Books, Job, Lost, losses
 from fkpsearch.child import Child, ChildDied, refusal
 from fkpsearch.claim import reclaim
 from fkpsearch.crew import Crew
-from fkpsearch.errors import Problem, StudyError
-from fkpsearch.events import TrialRetried, TrialStarted
+from fkpsearch.errors import DiskFull, Problem, StudyError
+from fkpsearch.events import TrialRetried, TrialStarted, Waiting
 from fkpsearch.places import Place
 
 POLL = 0.2
@@ -30,6 +30,9 @@ LOOK = 1.0
 
 STARTS = 3
 """Children in a row that die before they are ready: one may be killed by chance, three are a broken set-up"""
+
+ROOM = 15.0
+"""Seconds after which people are told that no machine has room for any child"""
 
 LAST_WORDS = 30.0
 """Seconds a search that ends waits for children that are writing their files"""
@@ -77,7 +80,9 @@ class Supervisor:
         self._spent = False
         self._stop_at: float | None = None
         self._again: list[Job] = []
-        """Trials that were held and are to be trained after all"""
+        """Trials that were held and are to be trained after all, or whose place has no machine any more"""
+        self._no_room_since: float | None = None
+        self._said_no_room = False
 
     def run(self) -> None:
         """Until the budget is finished, by whomever, or it is time to stop; nothing of this supervisor is left."""
@@ -86,7 +91,11 @@ class Supervisor:
                 self._wake.wait(POLL)
                 self._wake.clear()
         finally:
-            self.leave()
+            try:
+                self.leave()
+            except KeyboardInterrupt:  # a Ctrl-C more: what is left to do takes no time
+                self.leave()
+                raise
 
     def turn(self) -> bool:
         """One turn of the loop; whether there is another."""
@@ -135,6 +144,8 @@ class Supervisor:
         try:
             match one.child.receive(0):
                 case None:
+                    if not one.child.placed:  # it has not begun
+                        one.began = time.monotonic()
                     if time.monotonic() - one.began < self.books.limits.silence or one.ready:
                         return
                     raise ChildDied("the training process did not start")
@@ -148,13 +159,13 @@ class Supervisor:
                 case said.Failed(why=why):
                     raise ChildDied(why)
                 case said.Full(why=why):
-                    raise full(why, str(self.books.ledger.folder))
+                    raise DiskFull(str(self.books.ledger.folder), why)
                 case message:
                     raise ChildDied(f"the training process said {message!r} before it had a job")
         except ChildDied as death:
             self.warm.remove(one)
             one.child.kill()
-            self._starts += not one.ready
+            self._starts += not (one.ready or death.node)
             if self._starts >= STARTS:
                 place = str(self.books.ledger.folder)
                 raise StudyError(Problem(place, f"no training process could be started: {death}")) from None
@@ -166,8 +177,7 @@ class Supervisor:
         job, child = slot.job, slot.child
         assert job
         assert child
-        if end.state == "COMPLETE":
-            self.crew.collect(child, self.books.ledger.trial_folder(job.trial.number))
+        self.crew.collect(child, self.books.ledger.trial_folder(job.trial.number))
         slot.child = slot.attempt = slot.job = None
         if end.state == "FAIL":
             child.kill()
@@ -185,7 +195,7 @@ class Supervisor:
             return
         self.books.pause(slot.job, slot.place.share)
         slot.job.since = None
-        if end := self.books.died(slot.job, str(death)):
+        if end := self.books.died(slot.job, str(death), node=death.node):
             self.finish(slot, end)
             return
         slot.child = slot.attempt = None
@@ -205,6 +215,7 @@ class Supervisor:
         """What is seen to about once a second."""
         if not self.books.lease.renew():
             lost = self.books.lost()
+            self._again = [job for job in self._again if job not in lost]
             for slot in self.slots:
                 if slot.job in lost:
                     self.abandon(slot)
@@ -217,6 +228,17 @@ class Supervisor:
                 self.see_to(slot, self.look_after)
         if math.isfinite(self.gpu_seconds):
             self._spent = self.spent() >= self.gpu_seconds
+        self.look_for_room()
+
+    def look_for_room(self) -> None:
+        """Say so, once, when no child works and none that is to start has a machine."""
+        if any(slot.child for slot in self.slots) or not self.warm or any(one.child.placed for one in self.warm):
+            self._no_room_since, self._said_no_room = None, False
+            return
+        self._no_room_since = self._no_room_since or self._looked
+        if self._looked - self._no_room_since > ROOM and not self._said_no_room:
+            self._said_no_room = True
+            self.books.watch(Waiting("no machine has room for a training process"))
 
     def look_after(self, slot: Slot) -> None:
         """End a child that takes too much memory. Raises ChildDied of one that has said nothing for too long."""
@@ -247,6 +269,11 @@ class Supervisor:
         """Give every ready child a trial: one whose child died, or one that was held, before a new one."""
         if self.books.held:
             self._again += self.books.release_held()
+        away = self.away()
+        for slot in self.slots:
+            if slot.job and not slot.child and slot.place in away:  # nobody knows when it will have a machine again
+                self._again.append(slot.job)
+                slot.job = None
         for slot in self.slots:
             if slot.child:
                 continue
@@ -276,14 +303,22 @@ class Supervisor:
         slot.heard = job.since = time.monotonic()
         self.books.watch(TrialStarted(job.trial.number, child.pid, slot.place.label))
 
+    def away(self) -> list[Place]:
+        """Places whose children wait for a machine."""
+        return [one.place for one in self.warm if not one.child.placed]
+
     def warm_up(self) -> None:
-        """Start as many children as there are trials for: one for each idle slot, a spare for each place."""
+        """Start as many children as there are trials for: one for each idle slot, a spare for each place.
+
+        A place that has no machine is waited for, but takes no trial away from another.
+        """
         wanted: list[Place] = []
         left = self.books.open + len(self._again)
+        away = self.away()
         for slot in self.slots:
             if slot.child is None and (slot.job or left > 0):
                 wanted.append(slot.place)
-                left -= slot.job is None
+                left -= slot.job is None and slot.place not in away
         for place in dict.fromkeys(slot.place for slot in self.slots):
             if left > 0:
                 wanted.append(place)
@@ -304,5 +339,6 @@ class Supervisor:
                 self.see_to(slot, self.book_time)
         for job in list(self.books.jobs.values()):
             self.books.give_back(job)
+        reclaim(self.books.ledger, self.books.lease, ())  # what an interruption kept from being known here
         self.books.shelf.tidy()
         self.books.lease.end()

@@ -8,7 +8,7 @@ waits for its answer, so what is pruned does not depend on the speed of the data
     child                                 supervisor
     {"is": "ready", "fingerprint": ...}
                                           {"do": "train", "folder": ..., "settings": {...}, "ask": true,
-                                           "fresh": false, "twins": true, "limits": {...}}
+                                           "fresh": false, "twins": true, "limits": {...}, "data": ...}
     {"is": "suggest", "name": ..., ...}
                                           {"do": "use", "value": ...}
     {"is": "decided", "settings": {...}}
@@ -23,7 +23,8 @@ Of a job only ``folder`` and ``settings`` must be there. A child that may ``ask`
 leave to a hypermodel to ask for (asking.py); with ``twins`` it then says what was decided, as the same settings may
 have been trained. It goes on from a checkpoint in its folder that fits (checkpoint.py): its first message then is
 the last finished epoch with ``"again": true``. With ``fresh`` such a checkpoint is removed unread. ``limits`` are
-`limits.Limits`, held against the built model before it is trained.
+`limits.Limits`, held against the built model before it is trained. ``data`` is where the data lies for those who read
+the results, where that is not here.
 
 Whatever happens instead ends the conversation, too. After a good end the checkpoint is gone:
 
@@ -50,7 +51,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +180,7 @@ def _serve(line: _Line, data: Path) -> None:
             raise Stopped
 
     outcome = train(settings, faces, on_epoch, resume=checkpoint.read(), on_state=checkpoint.write)
-    write_validation(folder, outcome, loaded)
+    write_validation(folder, outcome, replace(loaded, folder=Path(job.get("data") or data)))
     line.say("done", rmse=outcome.rmse, best_epoch=outcome.best_epoch, seconds=outcome.seconds)
     if line.hear()["do"] == "keep":
         save_model(outcome.model, folder / "model.keras")

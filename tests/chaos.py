@@ -125,6 +125,11 @@ def is_trainer(process: psutil.Process) -> bool:
         return False
 
 
+def trainers_on(data: Path) -> list[psutil.Process]:
+    """All trainers on this machine that were started for a data folder, whoever started them."""
+    return [one for one in psutil.process_iter() if is_trainer(one) and str(data) in one.cmdline()]
+
+
 def sequence(ledger: Ledger) -> list[tuple[Any, ...]]:
     """What the sampler chose and what came of it, trial by trial."""
     return [(one.number, one.state.name, one.params, one.value, one.intermediate_values) for one in ledger.trials]

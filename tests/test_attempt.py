@@ -198,6 +198,10 @@ class Scripted:
         said = self._lines.popleft()
         return None if said == PAUSE else parse(said)
 
+    @property
+    def placed(self) -> bool:
+        return True
+
     def memory(self) -> int:
         return 0
 

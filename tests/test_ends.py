@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fkpsearch.child import Child, Message
+from fkpsearch.child import Process
 from fkpsearch.errors import ModelError, Problem, disk_full, out_of_memory
 from fkpsearch.settings import Settings, read_settings, settings_of
+
+Message = dict[str, Any]
 
 ENDS = ("saved", "stopped", "diverged", "infeasible", "full", "failed", "refused")
 
@@ -69,11 +71,12 @@ def converse(
 
     ``before`` each answer is called with the message and the child's process id.
     """
-    child, heard = Child(data), []  # type: Child, list[Message]
+    child, heard = Process(data), []  # type: Process, list[Message]
     try:
         while not heard or heard[-1]["is"] not in ENDS:
-            message = child.receive(120)
-            assert message, "the child is silent"
+            said = child.receive(120)
+            assert said, "the child is silent"
+            message = said.model_dump(by_alias=True)
             heard.append(message)
             before(message, child.pid)
             match message["is"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
 from collections import Counter, defaultdict
@@ -170,6 +171,20 @@ def test_what_a_killed_child_had_half_written_is_gone(shared_tiny: Path, tmp_pat
     ledger = tiny.go(tmp_path / "study", load_data(shared_tiny), 1, watch=leaving)
     assert not killer.epochs
     check_sound(ledger, 1)
+
+
+def test_a_trial_that_takes_too_much_memory_is_pruned_with_a_constraint_and_leaves_its_history_alone(
+    shared_tiny: Path, tmp_path: Path
+) -> None:
+    space = tiny.space_of(epochs=100, text=tiny.SPACE + "  limits: {memory: 1 MiB}\n")
+    ledger = tiny.go(tmp_path / "study", load_data(shared_tiny), 1, epoch=0.1, space=space)
+    (trial,) = ledger.trials
+    assert trial.state.name == "PRUNED"
+    assert re.fullmatch(r"took \d+ MiB of memory, study.limits.memory is 1 MiB", trial.user_attrs["reason"])
+    assert trial.constraints == {"memory": 1.0}
+    assert "deaths" not in trial.user_attrs
+    left = {path.name for path in ledger.trial_folder(0).iterdir()}
+    assert left - {"history.csv"} == {"settings.yaml"}
 
 
 def test_a_pruned_trial_keeps_its_history_alone(shared_tiny: Path, tmp_path: Path) -> None:

@@ -81,6 +81,16 @@ def main() -> None:
     print(len(ledger.finished()))
 
 
+def command_line(data: Path, *arguments: str | Path) -> None:
+    """The real command line, whose children are tiny trainers on ``data``."""
+    from fkpsearch.cli import main
+
+    os.environ["TINY_FINGERPRINT"] = load_data(data).faces.fingerprint
+    Local.__init__.__defaults__ = (None, COMMAND)  # type: ignore[misc]
+    sys.argv = ["fkpsearch", *map(str, arguments), "--data", str(data)]
+    main()
+
+
 def command(**told: Any) -> list[str]:
     """The command line of such a process."""
     return [sys.executable, str(Path(__file__)), json.dumps(told, default=str)]

@@ -1,0 +1,212 @@
+"""What a search spends and on what: twins, limits, budgets, hosts and files, with the tiny trainer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+from fkpsearch import study as study_room
+from fkpsearch.crew import Local
+from fkpsearch.data import load_data
+from fkpsearch.errors import StudyError
+from fkpsearch.events import Event, TrialRetried, TrialStarted, Waiting
+from fkpsearch.lease import RECORD, Record, this_process
+from fkpsearch.ledger import Ledger, read
+from fkpsearch.places import Place
+from fkpsearch.shelf import bring_home
+from fkpsearch.status import status_of
+from fkpsearch.study import work
+
+TWO = (
+    tiny.SPACE.replace("{int: [1, 3]}", "1")
+    .replace("[2, 4, 8]", "[2, 4]")
+    .replace("{float: [1e-4, 1e-1], log: true}", "0.01")
+)
+"""A space of two settings"""
+
+
+def limited(limits: str) -> str:
+    return tiny.SPACE + f"  limits: {limits}\n"
+
+
+def started(heard: list[Event]) -> list[int]:
+    return [event.number for event in heard if isinstance(event, TrialStarted)]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_same_settings_are_trained_once_and_their_value_is_copied(
+    workers: int, shared_tiny: Path, tmp_path: Path
+) -> None:
+    heard: list[Event] = []
+    space = tiny.space_of(text=TWO, pruner="never")
+    ledger = tiny.go(
+        tmp_path / "x", load_data(shared_tiny), 8, workers=workers, epoch=0.05, space=space, watch=heard.append
+    )
+    assert len(started(heard)) == 2
+    for trial in ledger.trials:
+        original = ledger.trials[trial.user_attrs.get("copy_of", trial.number)]
+        assert (trial.params, trial.value) == (original.params, original.value)
+        assert trial.intermediate_values == original.intermediate_values
+        assert (trial.number == original.number) == (trial.number in started(heard))
+    assert {trial.number for trial in ledger.best(8)} == set(started(heard)), "copies are no leaders of their own"
+
+
+def test_replicates_train_the_same_settings_with_seeds_of_their_own(shared_tiny: Path, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    space = tiny.space_of(text=TWO + "  replicates: 2\n", pruner="never")
+    ledger = tiny.go(tmp_path / "x", load_data(shared_tiny), 8, workers=2, space=space, watch=heard.append)
+    assert len(started(heard)) == 4
+    assert len({ledger.trials[number].value for number in started(heard)}) == 4
+
+
+def test_a_child_beyond_the_memory_it_may_have_is_ended_and_its_settings_are_infeasible(
+    shared_tiny: Path, tmp_path: Path
+) -> None:
+    space = tiny.space_of(text=limited("{memory: 1 MB}"))
+    ledger = tiny.go(tmp_path / "x", load_data(shared_tiny), 1, epoch=30.0, space=space)
+    (trial,) = ledger.trials
+    assert trial.state.name == "PRUNED"
+    assert trial.constraints == {"memory": 1.0}
+    (reason,) = status_of(ledger, [])["reasons"]
+    assert reason["reason"].endswith("MiB of memory, study.limits.memory is 1 MiB")
+
+
+def test_a_silent_child_is_a_dead_one(shared_tiny: Path, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    space = tiny.space_of(text=limited("{silence: 0.5}"))
+    ledger = tiny.go(tmp_path / "x", load_data(shared_tiny), 1, epoch=30.0, space=space, watch=heard.append)
+    assert [event.number for event in heard if isinstance(event, TrialRetried)] == [0, 0]
+    (trial,) = ledger.trials
+    assert trial.state.name == "FAIL"
+    assert trial.user_attrs["reason"] == "the training process said nothing for 0.5 s; 3 processes died on this trial"
+
+
+def test_gpu_hours_are_the_studys_whoever_spends_them(shared_tiny: Path, tmp_path: Path) -> None:
+    data = load_data(shared_tiny)
+    (place,) = tiny.crew_of(data, epoch=0.3).places
+    half = Local(data.folder, [Place("GPU 0 (1/2)", place.environment, 0.5)], tiny.COMMAND)
+    space = tiny.space_of(epochs=3, pruner="never")
+
+    def go(seconds: float) -> Ledger:
+        return study_room.search(space, data, tmp_path / "x", trials=9, seed=3, crew=half, gpu_hours=seconds / 3600)
+
+    first = go(1.0)  # two seconds of half a GPU: two trials of 0.9 s and a bit
+    spent = sum(trial.user_attrs.get("gpu_seconds", 0.0) for trial in first.trials)
+    assert 1.0 <= spent < 2.5
+    assert 1 <= len(first.finished()) < 5
+    assert not [trial for trial in first.trials if trial.state.name == "RUNNING"]
+    assert len(go(1.0).finished()) <= len(first.finished()) + 1
+    assert len(go(100.0).finished()) == 9
+    assert status_of(first, [])["gpu_hours"] == pytest.approx(
+        sum(trial.user_attrs["gpu_seconds"] for trial in first.trials if "gpu_seconds" in trial.user_attrs) / 3600
+    )
+
+
+def test_as_many_model_files_are_kept_as_asked(shared_tiny: Path, tmp_path: Path) -> None:
+    ledger = tiny.go(tmp_path / "x", load_data(shared_tiny), 9, workers=3, space=tiny.space_of(pruner="never"), keep=2)
+    best = {f"{trial.number:04d}" for trial in ledger.best(2)}
+    assert {path.parent.name for path in ledger.folder.glob("trials/*/model.keras")} == best
+
+
+def forge(ledger: Ledger, beat: int) -> None:
+    """The record of a supervisor on another host."""
+    record = vars(this_process(1)) | {"host": "elsewhere", "boot": "another", "beat": beat, "at": time.time()}
+    ledger.study.set_user_attr(f"{RECORD}stranger", vars(Record(**record)))
+
+
+@pytest.fixture
+def writable(shared_tiny: Path, tmp_path: Path) -> Ledger:
+    """A study of one trial, open."""
+    return tiny.go(tmp_path / "x", load_data(shared_tiny), 1)
+
+
+def test_a_second_host_is_refused_on_sqlite_with_what_to_use(writable: Ledger, shared_tiny: Path) -> None:
+    forge(writable, 1)
+    ended = threading.Event()
+
+    def beat() -> None:
+        number = 1
+        while not ended.wait(0.3):
+            forge(writable, number := number + 1)
+
+    alive = threading.Thread(target=beat)
+    alive.start()
+    try:
+        with pytest.raises(StudyError, match="worked on by host elsewhere, and a study in SQLite belongs to one host;"):
+            tiny.go(writable.folder, load_data(shared_tiny), 2)
+    finally:
+        ended.set()
+        alive.join()
+
+
+def test_what_a_dead_host_left_behind_is_watched_for_a_lease_and_then_taken_over(
+    writable: Ledger, shared_tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge(writable, 1)
+    lease = study_room.Lease
+
+    def short(*what: object, **more: object) -> object:
+        return lease(*what, **more, length=1.0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(study_room, "Lease", short)
+    heard: list[Event] = []
+    assert len(tiny.go(writable.folder, load_data(shared_tiny), 2, watch=heard.append).finished()) == 2
+    assert next(event.why for event in heard if isinstance(event, Waiting)).startswith("host elsewhere was at work")
+
+
+def test_a_worker_joins_a_study_and_shares_its_trials_and_its_store(shared_tiny: Path, tmp_path: Path) -> None:
+    data = load_data(shared_tiny)
+    url, store = f"journal://{tmp_path}/study.journal", tmp_path / "store"
+    here, there = tmp_path / "here" / "x", tmp_path / "there" / "x"
+    command = tiny.command(
+        folder=here, data=shared_tiny, trials=12, url=url, artifacts=str(store), epoch=0.05, keep=3,
+        space={"pruner": "never"},
+    )  # fmt: skip
+    begun = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    ledger = work(there, data, url, crew=tiny.crew_of(data, epoch=0.05))
+    assert begun.wait(60) == 0
+    assert [trial.state.name for trial in ledger.trials] == ["COMPLETE"] * 12
+    owners = [trial.user_attrs["owner"] for trial in ledger.trials]
+    assert len(set(owners)) == 2
+    assert sorted(path.name for path in here.glob("trials/*")) + sorted(path.name for path in there.glob("trials/*"))
+    best = ledger.best()[0]
+    assert (store / "x" / "trials" / f"{best.number:04d}" / "model.keras").is_file()
+    assert len(list(store.glob("x/trials/*/settings.yaml"))) == 12
+    third = read(tmp_path / "third" / "x", url)
+    bring_home(third, best.number)
+    assert (third.trial_folder(best.number) / "model.keras").read_text().startswith(f"the model of {best.number:04d}")
+
+
+@pytest.mark.parametrize(("fact", "rule"), [("fingerprint", "training data"), ("version", "fkpsearch")])
+def test_a_worker_that_would_train_something_else_is_refused_with_the_difference(
+    fact: str, rule: str, shared_tiny: Path, tmp_path: Path
+) -> None:
+    data, url = load_data(shared_tiny), f"journal://{tmp_path}/study.journal"
+    ledger = tiny.go(tmp_path / "here" / "x", data, 1, url=url)
+    ledger.study.set_user_attr(fact, "another")
+    with pytest.raises(StudyError, match=f"study x: was begun with {rule} another"):
+        work(tmp_path / "there" / "x", data, url, crew=tiny.crew_of(data))
+
+
+def test_a_study_of_another_name_in_the_storage_is_told(
+    shared_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, url = load_data(shared_tiny), f"journal://{tmp_path}/study.journal"
+    tiny.go(tmp_path / "x", data, 1, url=url)
+    monkeypatch.setattr(study_room, "JOINING", 0.5)
+    with pytest.raises(StudyError, match=r"has no such study \(got y\); studies there: x"):
+        work(tmp_path / "y", data, url, crew=tiny.crew_of(data))
+
+
+def test_the_record_of_a_supervisor_names_its_command_without_a_password(shared_tiny: Path, tmp_path: Path) -> None:
+    ledger = tiny.go(tmp_path / "x", load_data(shared_tiny), 1, command="fkpsearch run tiny.yaml")
+    (record,) = [value for name, value in ledger.study.user_attrs.items() if name.startswith("environment:")]
+    assert record["command"] == "fkpsearch run tiny.yaml"
+    assert record["data"] == ledger.facts.fingerprint
+    assert len(json.dumps(record)) < 2046
