@@ -91,11 +91,19 @@ class Supervisor:
                 self._wake.wait(POLL)
                 self._wake.clear()
         finally:
+            self.leave_for_good()
+
+    def leave_for_good(self) -> None:
+        """Leave, however often Ctrl-C is pressed meanwhile: what is left to do takes no time."""
+        pressed: KeyboardInterrupt | None = None
+        while True:
             try:
                 self.leave()
-            except KeyboardInterrupt:  # a Ctrl-C more: what is left to do takes no time
-                self.leave()
-                raise
+                break
+            except KeyboardInterrupt as again:
+                pressed = again
+        if pressed:
+            raise pressed
 
     def turn(self) -> bool:
         """One turn of the loop; whether there is another."""
