@@ -7,7 +7,8 @@ child is broken. A broken child is treated as a dead one: its trial goes on in a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fkpsearch import messages as said
@@ -31,6 +32,8 @@ class End:
     """The name of a constraint that the settings break, so that the sampler learns the region"""
     copied: int | None = None
     """The trial whose values these are"""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """User attributes that the trial is to have"""
 
 
 class Desk(Protocol):
@@ -85,7 +88,8 @@ class Attempt:
         """
         match message:
             case said.Saved() if self.done:
-                return End("COMPLETE", self.done.rmse)
+                notes = {"best_epoch": self.done.best_epoch, "training_seconds": self.done.seconds}
+                return End("COMPLETE", self.done.rmse, notes=notes)
             case said.Failed(why=why):
                 return End("FAIL", reason=why)
             case said.Full(why=why):
@@ -151,5 +155,3 @@ class Attempt:
     def _keep(self, message: said.Done) -> None:
         self.done = message
         self.child.send("keep" if self._desk.deserves_a_file(message.rmse) else "drop")
-        self.trial.set_user_attr("best_epoch", message.best_epoch)
-        self.trial.set_user_attr("training_seconds", message.seconds)

@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +149,8 @@ class Books:
 
     def _settle(self, trial: Trial, trials: list[FrozenTrial]) -> Job | None:
         """The trial with its settings, also on disk; None where it ends without a training, or waits for its twin."""
-        tree = self.engine.granted(trial, self.ledger.space.sample(trial))
+        with self._together(trial):
+            tree = self.engine.granted(trial, self.ledger.space.sample(trial))
         tree.setdefault("seed", training_seed(self.ledger.facts.seed, trial.number))
         try:
             settings = settings_of(tree, f"trial {trial.number}")
@@ -269,8 +270,11 @@ class Books:
                 job.trial.set_user_attr(name, job.trial.user_attrs.get(name, 0.0) + part * (now - job.since))
         job.since = now
 
-    def tell(self, job: Job, end: End) -> None:
-        """Tell Optuna, drop the model files no longer wanted, tell the watcher; a trial that is lost stays so."""
+    def tell(self, job: Job, end: End, share: float = 0.0) -> None:
+        """Tell Optuna, drop the model files no longer wanted, tell the watcher; a trial that is lost stays so.
+
+        ``share`` is that of a GPU which the job's child has had until now.
+        """
         from optuna.trial import TrialState
 
         trial = job.trial
@@ -281,7 +285,8 @@ class Books:
         try:
             if not is_mine(self.ledger, trial._trial_id, self.lease.id):
                 raise Lost
-            with losses():
+            with losses(), self._together(trial):
+                self.pause(job, share)
                 for name, value in self._marks(end, reason).items():
                     trial.set_user_attr(name, value)
                 if end.constraint:
@@ -313,8 +318,14 @@ class Books:
 
     @staticmethod
     def _marks(end: End, reason: str) -> dict[str, Any]:
-        marks: dict[str, Any] = {"reason": reason} if reason else {}
+        marks: dict[str, Any] = {**end.notes, **({"reason": reason} if reason else {})}
         return marks if end.copied is None else {**marks, COPY: end.copied}
+
+    def _together(self, trial: Trial) -> AbstractContextManager[None]:
+        """One transaction for all that is written of a trial within, where the storage can do that."""
+        storage: Any = self.ledger.study._storage
+        together: AbstractContextManager[None] = storage.together(trial._trial_id)
+        return together
 
     def give_back(self, job: Job) -> None:
         """Let a trial wait for whoever comes next; no child works on it."""

@@ -71,8 +71,9 @@ def claim(ledger: Ledger, budget: Budget, trials: Sequence[FrozenTrial]) -> int 
 
 def is_mine(ledger: Ledger, trial_id: int, owner: str) -> bool:
     """Whether the trial is still running and this supervisor's, by a look into the storage."""
-    trial = ledger.study._storage.get_trial(trial_id)
-    return trial.state.name == "RUNNING" and trial.user_attrs.get(OWNER) == owner
+    storage: Any = ledger.study._storage
+    state, who = storage.state_and_owner(trial_id)
+    return bool(state.name == "RUNNING" and who == owner)
 
 
 def put_back(ledger: Ledger, trial_id: int) -> None:

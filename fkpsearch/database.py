@@ -8,23 +8,25 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import sqlalchemy
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
-from sqlalchemy.dialects import mysql, plugins, postgresql, sqlite
-from sqlalchemy.engine import URL, CreateEnginePlugin, Engine, ExceptionContext
+from sqlalchemy.dialects import plugins
+from sqlalchemy.engine import URL, Connection, CreateEnginePlugin, Engine, ExceptionContext
 
+from fkpsearch import statements
 from fkpsearch.errors import FkpError, chain_of
+from fkpsearch.statements import Changes, Head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +109,9 @@ class Database(RDBStorage):
         template = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")  # Optuna formats it
         with only_reading():  # on opening Optuna has two connections at once, which must not both want to write
             super().__init__(template, engine_kwargs=options, skip_table_creation=read_only)
+        # there each statement of a transaction sees what is committed by then: it adds nothing but two messages
+        alone = {"isolation_level": "AUTOCOMMIT"} if name == "postgresql" else {}
+        self._readers = self.engine.execution_options(**alone)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """As Optuna's; a trial that starts running gets its owner with it, one that waits again loses it."""
@@ -127,31 +132,10 @@ class Database(RDBStorage):
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """As Optuna's, in one statement in the place of three: no call is made more often."""
-        model = models.TrialIntermediateValueModel
-        value, kind = model.intermediate_value_to_stored_repr(intermediate_value)
-        row = {"trial_id": trial_id, "step": step, "intermediate_value": value, "intermediate_value_type": kind}
-        table: Any = model.__table__
-        unfinished = sqlalchemy.select(*(sqlalchemy.literal(row[name], table.c[name].type) for name in row)).where(
-            models.TrialModel.trial_id == trial_id,
-            models.TrialModel.state.in_((TrialState.RUNNING, TrialState.WAITING)),
-        )
-        changed = {name: row[name] for name in ("intermediate_value", "intermediate_value_type")}
-        statement: Any
-        match self.engine.name:
-            case "mysql":
-                statement = mysql.insert(table).from_select(list(row), unfinished).on_duplicate_key_update(**changed)
-            case "postgresql" | "sqlite" as name:
-                statement = {"postgresql": postgresql, "sqlite": sqlite}[name].insert(table)
-                statement = statement.from_select(list(row), unfinished)
-                statement = statement.on_conflict_do_update(index_elements=["trial_id", "step"], set_=changed)
-            case _:
-                super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-                return
-        with _create_scoped_session(self.scoped_session) as session:
-            done: Any = session.execute(statement, execution_options={"preserve_rowcount": True})
-            if done.rowcount < 1:  # why not?
-                trial: Any = models.TrialModel.find_or_raise_by_id(trial_id, session)
-                self.check_trial_is_updatable(trial_id, trial.state)
+        with self.engine.begin() as connection:
+            done = statements.report(connection, trial_id, step, intermediate_value)
+        if not done:  # why not?
+            self.check_trial_is_updatable(trial_id, self.state_and_owner(trial_id)[0])
 
     def take_over(self, trial_id: int, owner: str | None) -> bool:
         """Make a running trial of another owner ours, unless it is not running or not that owner's any more."""
@@ -162,6 +146,69 @@ class Database(RDBStorage):
                 return False
             self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, OWNER, self.owner)
         return True
+
+    # ---- in few statements, for cache.py
+
+    def begin(self, study_id: int) -> FrozenTrial:
+        """Make a trial that is ours and runs. Raises KeyError."""
+        now = datetime.now()
+        with self.engine.begin() as connection:
+            trial_id, number = statements.begin(connection, study_id, OWNER, str(self.owner), now)
+        return FrozenTrial(
+            number=number, trial_id=trial_id, state=TrialState.RUNNING, value=None, datetime_start=now,
+            datetime_complete=None, user_attrs={OWNER: self.owner}, params={}, distributions={}, system_attrs={},
+            intermediate_values={},
+        )  # fmt: skip
+
+    def look(
+        self, study_id: int, newer_than: int, those: Collection[int], is_known: Callable[[Head], bool]
+    ) -> tuple[list[Head], list[FrozenTrial]]:
+        """The heads of the trials of ids above ``newer_than`` and of ``those``; as a whole those not known."""
+        with self._readers.begin() as connection:
+            heads = statements.heads(connection, study_id, newer_than, those, OWNER)
+            return heads, statements.whole(connection, [head for head in heads if not is_known(head)])
+
+    def read(self, trial_id: int) -> FrozenTrial:
+        """One trial. Raises KeyError."""
+        with self._readers.begin() as connection:
+            if (head := statements.head(connection, trial_id, OWNER)) is None:
+                raise KeyError(trial_id)
+            return statements.whole(connection, [head])[0]
+
+    def state_and_owner(self, trial_id: int) -> tuple[TrialState, str | None]:
+        """Where a trial stands now, and whose it is. Raises KeyError."""
+        with self._readers.begin() as connection:
+            if (head := statements.head(connection, trial_id, OWNER)) is None:
+                raise KeyError(trial_id)
+            return head.state, head.owner
+
+    def change(self, trial_id: int, changes: Changes) -> None:
+        """Write to a trial of ours that runs. Raises UpdateFinishedTrialError where it does not, or is another's."""
+        with self.engine.begin() as connection:
+            self._hold(connection, trial_id)
+            statements.write(connection, trial_id, changes)
+
+    def report(self, trial_id: int, step: int, value: float) -> None:
+        """The same for an intermediate value."""
+        with self.engine.begin() as connection:
+            if not statements.report(connection, trial_id, step, value, (OWNER, str(self.owner))):
+                self._hold(connection, trial_id)
+
+    def end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, changes: Changes) -> datetime:
+        """Write to a trial of ours, and finish it, in one transaction; returns the moment. Raises as :meth:`change`."""
+        now = datetime.now()
+        with self.engine.begin() as connection:
+            self._hold(connection, trial_id)
+            statements.write(connection, trial_id, changes)
+            statements.end(connection, trial_id, state, values, now)
+        return now
+
+    def _hold(self, connection: Connection, trial_id: int) -> None:
+        """Let nobody take a running trial of ours from us before the transaction is over."""
+        if (found := statements.state_and_owner(connection, trial_id, OWNER)) is None:
+            raise KeyError(trial_id)
+        if found != (TrialState.RUNNING, self.owner):
+            raise UpdateFinishedTrialError(f"trial {trial_id} is {found[0].name}, and its owner {found[1]}")
 
 
 def sqlite_to_read(path: Path) -> URL:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import time
 import uuid
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
+from fkpsearch.cache import Cache
 from fkpsearch.database import OWNER, Database, only_reading
 from fkpsearch.errors import Problem, StudyError
 from fkpsearch.journal import Journal
@@ -61,6 +63,8 @@ class Patient(BaseStorage):
 
     def _count(self) -> None:
         self.outages += 1
+        if isinstance(backend := getattr(self, "_backend", None), Cache):
+            backend.forget()
 
     def _read(self, do: Callable[[], T]) -> T:
         def once(again: bool) -> T:
@@ -250,6 +254,28 @@ class Patient(BaseStorage):
             self._known.add(trial_id)
         return done
 
+    def state_and_owner(self, trial_id: int) -> tuple[TrialState, str | None]:
+        """Where a trial stands in the storage now, and whose it is."""
+
+        def look() -> tuple[TrialState, str | None]:
+            if isinstance(self._backend, Cache):
+                return self._backend.state_and_owner(trial_id)
+            trial = self._backend.get_trial(trial_id)
+            return trial.state, trial.user_attrs.get(OWNER)
+
+        return self._read(look)
+
+    @contextmanager
+    def together(self, trial_id: int) -> Iterator[None]:
+        """What is set within, of a running trial of ours, is written in one step at the end or with the trial's own."""
+        if not isinstance(cache := self._backend, Cache) or self._read_only or not cache.gather(trial_id):
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._write(lambda _: cache.write_gathered(trial_id))
+
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """As Optuna's."""
         self._write(lambda _: self._backend.set_trial_intermediate_value(trial_id, step, intermediate_value))
@@ -274,11 +300,11 @@ class Patient(BaseStorage):
 
     def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
         """As Optuna's, whose cache reads the whole trial for them."""
-        return self._read(lambda: (self._claims or self._backend).get_trial_user_attrs(trial_id))
+        return self._read(lambda: self._backend.get_trial_user_attrs(trial_id))
 
     def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
         """As Optuna's, whose cache reads the whole trial for them."""
-        return self._read(lambda: (self._claims or self._backend).get_trial_system_attrs(trial_id))
+        return self._read(lambda: self._backend.get_trial_system_attrs(trial_id))
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """As Optuna's."""

@@ -75,7 +75,10 @@ def parse_yaml(text: str, place: str, error: type[InputError]) -> dict[str, Any]
     return tree
 
 
-class _Dumper(yaml.SafeDumper):
+_Base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's is ten times as fast, where PyYAML has it
+
+
+class _Dumper(_Base):  # type: ignore[misc]
     """Writes numbers, and strings that look like numbers, so that ``_Loader`` reads the same back."""
 
     yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
@@ -85,7 +88,8 @@ def _float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
     text = repr(value)
     if text in ("inf", "-inf", "nan"):
         text = text.replace("inf", ".inf").replace("nan", ".nan")
-    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+    node: yaml.ScalarNode = dumper.represent_scalar("tag:yaml.org,2002:float", text)
+    return node
 
 
 _Dumper.add_representer(float, _float)
@@ -94,7 +98,8 @@ _Dumper.add_representer(float, _float)
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
     # PyYAML folds these three line ends into a space unless they are escaped, which only quotes allow
     style = '"' if re.search("[\x85\u2028\u2029]", value) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
+    node: yaml.ScalarNode = dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
+    return node
 
 
 _Dumper.add_representer(str, _text)

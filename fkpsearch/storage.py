@@ -173,8 +173,6 @@ def check_url(url: str) -> None:
 
 
 def _backend(url: str, *, read_only: bool) -> BaseStorage:
-    import optuna
-
     scheme = _scheme(url)
     rest = url.partition("://")[2]
     if scheme == "grpc":
@@ -190,12 +188,13 @@ def _backend(url: str, *, read_only: bool) -> BaseStorage:
         return Journal(_file_of(url))
     from sqlalchemy.engine import make_url
 
+    from fkpsearch.cache import Cache
     from fkpsearch.database import open_database, sqlite_to_read
 
     address = make_url(_DRIVERS[scheme][0] + "://" + rest)
     if scheme == "sqlite" and read_only:
         address = sqlite_to_read(_file_of(url))
-    return optuna.storages._CachedStorage(open_database(address, read_only=read_only))
+    return Cache(open_database(address, read_only=read_only))
 
 
 def _file_is_there(path: Path, *, read_only: bool) -> None:

@@ -187,13 +187,12 @@ class Supervisor:
         assert job
         assert child
         self.crew.collect(child, self.books.ledger.trial_folder(job.trial.number))
-        self.books.pause(job, slot.place.share)
         slot.child = slot.attempt = slot.job = None
         if end.state == "FAIL":
             child.kill()
         else:
             child.release()
-        self.books.tell(job, end)
+        self.books.tell(job, end, slot.place.share)
 
     def bury(self, slot: Slot, death: ChildDied) -> None:
         """A child died on its trial: another goes on, unless too many have."""

@@ -24,7 +24,7 @@ ROWS = (
     "answer photograph predict pipeline last_layer train",
     "run_folder scores submission asking cost checkpoint worker",
     "strategy lint sizes",
-    "database journal proxy patience patient storage artifacts",
+    "statements database cache journal proxy patience patient storage artifacts",
     "ledger shelf events lease claim twins engine tuner attempt books crew host post cluster supervisor opening",
     "study once samples status",
     "migrate replay",

@@ -33,7 +33,7 @@ def test_two_hosts_of_four_children_under_kills_and_a_restart_of_the_server_fini
     said = [tmp_path / host / "said" for host in ("one", "two")]
 
     def start(host: int) -> Search:
-        told = {"data": shared_tiny, "trials": TRIALS, "workers": 4, "epoch": 0.5}
+        told = {"data": shared_tiny, "trials": TRIALS, "workers": 4, "epoch": 0.8}
         return Search(said[host], {"TINY_URL": url}, folder=folders[host], **told)
 
     def finished() -> int:
