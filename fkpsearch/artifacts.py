@@ -17,6 +17,7 @@ import mimetypes
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from fkpsearch.patience import Patience
 
 T = TypeVar("T")
+
+ASK = 2.0
+"""Seconds of a transfer between two questions whether to stop"""
 
 _RECORD = "artifacts:"
 """What Optuna begins the system attribute of an artifact with"""
@@ -95,7 +99,15 @@ class Artifacts:
         return trial_folder(self.folder, number)
 
     def _patiently(self, do: Callable[[int, str], T], number: int, name: str) -> T:
-        return self.patience.call(lambda _: do(number, name))
+        return self.patience.call(lambda _: self._aside(lambda: do(number, name)))
+
+    def _aside(self, do: Callable[[], T]) -> T:
+        """Do it in a thread, and ask meanwhile whether to stop: whoever is asked keeps his lease on his trials."""
+        with ThreadPoolExecutor(1) as thread:
+            done = thread.submit(do)
+            while not wait([done], ASK).done:
+                self.patience.must_stop()
+            return done.result()
 
     def _write(self, number: int, name: str) -> None:
         with (self.trial_folder(number) / name).open("rb") as file:

@@ -96,7 +96,6 @@ def export(
         on_progress("answering validation, hold-out and test pictures in a clean process")
         pictures, frames = pictures_to_answer(data, parts, settings.prepare)
         source = settings.model.source if isinstance(settings.model, Hypermodel) else ""
-        source = settings.model.source if isinstance(settings.model, Hypermodel) else ""
         answers = answer_in_a_clean_process(ready / "model.keras", pictures, source)
         answers = from_frame(answers, frames[:, None])
         validation, holdout = score_parts(data.faces, parts, answers)

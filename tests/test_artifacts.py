@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import optuna
 import pytest
 import servers
 from optuna.artifacts import download_artifact, get_all_artifact_meta
+from optuna.artifacts._protocol import ArtifactStore
 
 from fkpsearch.artifacts import id_of, open_artifacts, path_of
 from fkpsearch.errors import DiskFull, StorageAway, StudyError
@@ -188,6 +191,30 @@ def test_files_wait_for_a_server_that_is_away(s3: S3, tmp_path: Path, monkeypatc
     assert artifacts.store.open_reader(id_of(0, "history.csv")).read() == FILES["history.csv"]
     assert len(lines) >= 1
     again.join()
+
+
+class Slow:
+    """A store on a slow line."""
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Once the line has been slow."""
+        time.sleep(0.5)
+        self._store.write(artifact_id, content_body)
+
+
+def test_whoever_sends_for_long_is_asked_meanwhile_and_so_keeps_its_lease(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fkpsearch.artifacts.ASK", 0.1)
+    trained(tmp_path / "laptop")
+    asked: list[str] = []
+    artifacts = open_artifacts("s3://faces/slow", tmp_path / "laptop", must_stop=lambda: bool(asked.append("stop?")))
+    assert replace(artifacts, store=Slow(artifacts.store)).copy(0, ["history.csv"]) == ["history.csv"]
+    assert 2 <= len(asked) <= 5
+    assert artifacts.store.open_reader(id_of(0, "history.csv")).read() == FILES["history.csv"]
 
 
 def test_a_file_fetched_onto_a_full_disk_is_not_there_at_all(s3: S3, tmp_path: Path) -> None:
