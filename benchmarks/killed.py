@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from fkpsearch.errors import StudyError
 from fkpsearch.ledger import Ledger, read
 
 
@@ -43,8 +44,10 @@ def finished(name: str, studies: Path) -> int:
 
 def epochs(name: str, studies: Path) -> int:
     """How many epochs all its trials have reported."""
-    there = (studies / name / "study.db").exists()
-    return sum(len(one.intermediate_values) for one in read(studies / name).trials) if there else 0
+    try:
+        return sum(len(one.intermediate_values) for one in read(studies / name).trials)
+    except StudyError:  # it is only beginning
+        return 0
 
 
 def facts(ledger: Ledger) -> list[tuple[object, ...]]:
