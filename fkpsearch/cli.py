@@ -111,7 +111,7 @@ def train(
     folder = to or Path("runs") / settings.stem
     writable_folder(folder, StudyError, "name another folder with --to")
     with progress("training") as tick:
-        train_once(decided, faces, folder, lambda row: tick(row.epoch, decided.training.epochs))
+        train_once(decided, faces, folder, lambda row: tick(row.epoch, decided.epochs))
     console().print(score_table({"validation": score_validation(decided, read_validation(folder), faces.faces)}))
     typer.echo(f"the run: {folder}")
     typer.echo(f"next: fkpsearch export {shlex.quote(str(folder))} --to out")
