@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import DIVERGING
 
 from fkpsearch.checkpoint import Checkpoint, identity_of
 from fkpsearch.crossval import history_of, of_fold, train_folds, worth
 from fkpsearch.data import Data, Faces, load_data, split
-from fkpsearch.errors import DataError, Diverged, Stopped
+from fkpsearch.errors import DataError, Diverged, ExportError, SpaceError, Stopped
+from fkpsearch.events import EpochDone, Event, TrialStarted
+from fkpsearch.export import export
 from fkpsearch.folds import cut, judged
 from fkpsearch.keypoints import FULL, SPARSE, rmse
-from fkpsearch.run_folder import CHECKPOINT
+from fkpsearch.ledger import Ledger, read
+from fkpsearch.lint import check_space
+from fkpsearch.replay import find_original, in_words, replay
+from fkpsearch.run_folder import CHECKPOINT, read_validation
 from fkpsearch.settings import Settings, SplitSettings, ValidationSettings, settings_of
+from fkpsearch.space import parse_space
+from fkpsearch.study import search
 from fkpsearch.train import Epoch, Outcome, train
 
 TREE: dict[str, Any] = {
@@ -69,7 +80,7 @@ def test_every_row_but_the_holdout_validates_once_and_no_picture_is_in_two_parts
     for part in parts:
         assert set(part.holdout.tolist()) == kept
         three = [set(faces.group[rows].tolist()) for rows in (part.training, part.validation, part.holdout)]
-        assert not (three[0] & three[1] or three[0] & three[2] or three[1] & three[2])
+        assert len(set.union(*three)) == sum(map(len, three))
         assert sorted([*part.training, *part.validation, *part.holdout]) == list(range(len(faces)))
 
 
@@ -200,7 +211,7 @@ def test_the_model_is_the_mean_of_its_nets_and_each_answers_its_own_fold(
         np.testing.assert_allclose(answers, whole.outcome.predictions[mine], atol=1e-3)
 
 
-@pytest.mark.parametrize("epoch", [2, 3, 5, 9], ids=["in the first", "at its end", "in the second", "at the very end"])
+@pytest.mark.parametrize("epoch", [3, 5, 9], ids=["at the end of the first", "in the second", "at the very end"])
 def test_a_training_cut_off_in_any_fold_goes_on_to_the_same_bits(
     whole: Watched, faces: Faces, tmp_path: Path, epoch: int
 ) -> None:
@@ -234,14 +245,128 @@ def test_who_stops_a_training_stops_all_its_folds_and_a_diverged_one_is_named(fa
 
     def stop(row: Epoch) -> None:
         heard.append(row.epoch)
-        if row.epoch == 4:
+        if row.epoch == 2:
             raise Stopped
 
+    recipe = {**TREE["training"], "epochs": 1}
     with pytest.raises(Stopped):
-        train_folds(settings_for(), faces, stop)
-    assert heard == [1, 2, 3, 4]
-    from conftest import DIVERGING
-
-    diverging = settings_for(**DIVERGING)
+        train_folds(settings_for(training=recipe), faces, stop)
+    assert heard == [1, 2]
     with pytest.raises(Diverged, match=r"^fold 1, epoch \d+: loss"):
-        train_folds(diverging, faces)
+        train_folds(settings_for(**DIVERGING), faces)
+
+
+# ---- through children, a study and an export
+
+SPACE = """
+model:
+  kind: cnn
+  input_size: 48
+  blocks: 1
+  width: {choice: [2, 3]}
+  heads: population
+  dense: {width: 8}
+training: {epochs: 2, batch_size: 8, optimizer: {kind: adam, learning_rate: 0.02}}
+split: {holdout: 0.15}
+validation: {folds: 2}
+study: {sampler: {kind: random}, pruner: {kind: never}}
+"""
+
+
+@pytest.fixture(scope="module")
+def studies(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the study ``folds`` of one trial whose child was killed in its second fold."""
+    folder = tmp_path_factory.mktemp("studies")
+    pids: list[int] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, TrialStarted):
+            pids.append(event.pid)
+        if isinstance(event, EpochDone) and event.epoch == 3 and len(pids) == 1:
+            os.kill(pids[0], signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        search(parse_space(SPACE, "folds.yaml"), data, folder / "studies" / "folds", trials=1, watch=watch)
+    assert len(pids) == 2
+    return folder
+
+
+@pytest.fixture
+def ledger(studies: Path) -> Ledger:
+    return read(studies / "studies" / "folds")
+
+
+def test_a_trial_whose_child_was_killed_in_a_fold_ends_with_the_value_of_its_out_of_fold_answers(
+    ledger: Ledger, faces: Faces
+) -> None:
+    (trial,) = ledger.trials
+    assert sorted(trial.intermediate_values) == [1, 2, 3, 4]
+    kept = read_validation(ledger.trial_folder(0))
+    assert trial.value == kept.rmse == trial.intermediate_values[4]
+    assert kept.rmse == pytest.approx(rmse(kept.predictions, faces.keypoints[kept.rows]), abs=1e-9)
+    with (ledger.trial_folder(0) / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(int(row["epoch"]), int(row["fold"])) for row in rows] == [(1, 1), (2, 1), (3, 2), (4, 2)]
+    assert [float(row["best"]) for row in rows] == [trial.intermediate_values[step] for step in range(1, 5)]
+
+
+def test_the_studys_mean_keypoint_line_is_that_of_the_rows_that_validate(ledger: Ledger, faces: Faces) -> None:
+    parts = cut(SplitSettings(holdout=0.15), ValidationSettings(folds=2), faces)
+    those = judged(parts, faces)
+    assert ledger.facts.mean_rmse == pytest.approx(rmse(those.mean, faces.keypoints[those.rows]))
+
+
+def test_a_trial_of_folds_comes_back_bit_for_bit(ledger: Ledger, data: Data, tmp_path: Path) -> None:
+    made = replay(find_original(ledger, 0), data, tmp_path)
+    assert made.differing == ()
+    assert in_words(made)[0].startswith(f"trial 0 came back bit for bit: {ledger.trials[0].value:.4f} px after 4")
+
+
+def test_an_export_of_folds_answers_the_holdout_by_the_mean_of_the_nets(
+    ledger: Ledger, data: Data, tmp_path: Path
+) -> None:
+    import keras
+
+    faces = data.faces
+    made = export(ledger.trial_folder(0), data, tmp_path / "out")
+    assert made.validation.rmse == pytest.approx(ledger.trials[0].value, abs=1e-3)
+    held = split(faces, validation=0.15, holdout=0.15, seed=0).holdout
+    model = keras.saving.load_model(made.folder / "model.keras", compile=False)
+    heads = np.asarray(model.predict(np.array(faces.images[held])[..., None], verbose=0))
+    answers = heads[np.arange(len(held)), faces.population[held]]
+    assert made.holdout.rmse == pytest.approx(rmse(answers, faces.keypoints[held]), abs=1e-4)
+    outside = np.setdiff1d(np.arange(len(faces)), held)
+    line = np.nanmean(faces.keypoints[outside].astype(np.float64), axis=0)
+    expected = rmse(np.broadcast_to(line, faces.keypoints[held].shape), faces.keypoints[held])
+    assert made.holdout.mean_keypoint_rmse == pytest.approx(expected, abs=1e-6)
+    assert made.validation.pictures == len(outside)
+
+
+def test_an_export_whose_nets_stand_in_each_others_places_is_refused(
+    ledger: Ledger, data: Data, tmp_path: Path
+) -> None:
+    import keras
+
+    run = Path(shutil.copytree(ledger.trial_folder(0), tmp_path / "run"))
+    model = keras.saving.load_model(run / "model.keras", compile=False)
+    first, second = (model.get_layer(name) for name in ("fold_1", "fold_2"))
+    weights = first.get_weights()
+    first.set_weights(second.get_weights())
+    second.set_weights(weights)
+    model.save(run / "model.keras")
+    with pytest.raises(ExportError, match=r"must (have|be) the recorded"):
+        export(run, data, tmp_path / "out")
+
+
+def test_folds_are_the_same_in_all_trials_and_rungs_count_their_epochs() -> None:
+    tree = parse_space(SPACE.replace("{folds: 2}", "{folds: {int: [2, 3]}}"), "x.yaml")
+    with pytest.raises(SpaceError, match=r"x\.yaml: validation\.folds: may not be searched"):
+        check_space(tree)
+    rungs = "pruner: {kind: asha, min_epochs: MANY}"
+    many = SPACE.replace("pruner: {kind: never}", rungs)
+    check_space(parse_space(many.replace("MANY", "4"), "x.yaml"))
+    with pytest.raises(SpaceError, match=r"study\.pruner\.min_epochs: must be at most 4, .* \(got 5\)"):
+        check_space(parse_space(many.replace("MANY", "5"), "x.yaml"))
+    with pytest.raises(SpaceError, match=r"x\.yaml: validation\.folds: must be at least 1 \(got 0\)"):
+        check_space(parse_space(SPACE.replace("{folds: 2}", "{folds: 0}"), "x.yaml"))
