@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from fkpsearch import __version__, searching
+from fkpsearch import __version__, confirming, searching
 from fkpsearch.errors import FkpError, FkpWarning, InputError, Problem
 from fkpsearch.options import DataFolder, open_data
 from fkpsearch.screen import console, hushed, progress
@@ -171,6 +171,7 @@ for command in (
     searching.export,
     searching.migrate,
     searching.replay,
+    confirming.confirm,
 ):
     app.command()(command)
 

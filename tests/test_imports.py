@@ -28,8 +28,9 @@ ROWS = (
     "ledger shelf events lease claim twins engine tuner attempt books crew host post cluster supervisor opening",
     "study once samples status",
     "migrate replay",
+    "paired confirm",
     "card export",
-    "tables live screen options searching cli",
+    "tables live screen options searching confirming cli",
 )
 ORDER = [name for row in ROWS for name in row.split()]
 """Every module; each may import only what stands before it."""
