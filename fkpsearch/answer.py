@@ -1,7 +1,7 @@
 """A model's answers: pictures -> keypoints in pixels.
 
 ``python -m fkpsearch.answer MODEL PICTURES.npy ANSWERS.npy`` does it in a clean process, with Keras
-and the model file alone: what an export is verified with.
+and the model file alone: what an export is verified with. A ``folds.npy`` may lie beside ``PICTURES.npy``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ from fkpsearch.device import import_keras
 
 BATCH = 256
 
+FOLDS = "folds.npy"
+"""int64 ``[n]``, for each picture the net of a model of several folds that is to answer it, from 1; 0 for the model"""
+
+FOLD = "fold_{}"
+"""The layer of a model that is the net of its fold 1, 2, ..., in a model of several folds (crossval.py)"""
+
 
 def predict_heads(model: Any, images: NDArray[np.uint8], *, batch: int = BATCH) -> NDArray[np.float32]:
     """All heads' answers in pixels: uint8 ``[n, 96, 96]``, ``batch`` at a time -> float32 ``[n, heads, 15, 2]``."""
@@ -29,6 +35,15 @@ def predict_heads(model: Any, images: NDArray[np.uint8], *, batch: int = BATCH) 
         padded[: len(some), ..., 0] = some
         answers.append(np.asarray(model.predict_on_batch(padded), np.float32)[: len(some)])
     return np.concatenate(answers)
+
+
+def predict_by_fold(model: Any, images: NDArray[np.uint8], fold: NDArray[np.int64]) -> NDArray[np.float32]:
+    """As :func:`predict_heads`; ``fold`` ``[n]`` names the net that answers, from 1, or 0 for the mean of all."""
+    answers = np.empty((len(images), *model.output_shape[1:]), np.float32)
+    for number in np.unique(fold).tolist():
+        net = model.get_layer(FOLD.format(number)) if number else model
+        answers[fold == number] = predict_heads(net, images[fold == number])
+    return answers
 
 
 def of_population(answers: NDArray[np.float32], population: NDArray[np.int8]) -> NDArray[np.float32]:
@@ -57,9 +72,13 @@ def load_trusted(model: Path, source: str = "") -> Any:
 
 
 def main(model: str, pictures: str, answers: str, source: str = "") -> None:
-    """Load, predict, write."""
+    """Load, predict, write; where there is a ``folds.npy`` each picture is answered by the net that it names."""
     loaded = load_trusted(Path(model), source)
-    np.save(Path(answers), predict_heads(loaded, np.load(Path(pictures), mmap_mode="r")))
+    images, folds = np.load(Path(pictures), mmap_mode="r"), Path(pictures).with_name(FOLDS)
+    if folds.exists():
+        np.save(Path(answers), predict_by_fold(loaded, images, np.load(folds)))
+    else:
+        np.save(Path(answers), predict_heads(loaded, images))
 
 
 if __name__ == "__main__":

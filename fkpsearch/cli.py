@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from fkpsearch import __version__, searching
+from fkpsearch import __version__, confirming, searching
 from fkpsearch.errors import FkpError, FkpWarning, InputError, Problem
 from fkpsearch.options import DataFolder, open_data
 from fkpsearch.screen import console, hushed, progress
@@ -111,7 +111,7 @@ def train(
     folder = to or Path("runs") / settings.stem
     writable_folder(folder, StudyError, "name another folder with --to")
     with progress("training") as tick:
-        train_once(decided, faces, folder, lambda row: tick(row.epoch, decided.training.epochs))
+        train_once(decided, faces, folder, lambda row: tick(row.epoch, decided.epochs))
     console().print(score_table({"validation": score_validation(decided, read_validation(folder), faces.faces)}))
     typer.echo(f"the run: {folder}")
     typer.echo(f"next: fkpsearch export {shlex.quote(str(folder))} --to out")
@@ -171,6 +171,7 @@ for command in (
     searching.export,
     searching.migrate,
     searching.replay,
+    confirming.confirm,
 ):
     app.command()(command)
 

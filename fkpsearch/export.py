@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fkpsearch.answer import of_population
+from fkpsearch.answer import FOLDS, of_population
 from fkpsearch.card import Made, write_metrics, write_readme
 from fkpsearch.child import environment_of_children
-from fkpsearch.data import Data, Faces, Split, split
+from fkpsearch.data import Data, Faces
 from fkpsearch.errors import ExportError, Problem, first_rows, short
+from fkpsearch.folds import Judged, judged, outside_holdout, parts_of
 from fkpsearch.frame import Frame, Prepare, from_frame
-from fkpsearch.keypoints import mean_keypoints
+from fkpsearch.keypoints import mean_keypoints, rmse
 from fkpsearch.ledger import COPY, find
 from fkpsearch.models import Hypermodel
 from fkpsearch.plain import writable_folder, writing
@@ -74,7 +75,8 @@ def export(
     """Write the run in folder ``run`` (settings.yaml, validation.npz, model.keras) to folder ``to``.
 
     The model is reloaded in a clean process, which answers the validation, hold-out and test
-    pictures. Raises ExportError unless its validation RMSE is the recorded one within 0.001 px.
+    pictures. Raises ExportError unless its validation RMSE is the recorded one within 0.001 px, with folds
+    that of each fold's net on its own rows. Hold-out and test pictures get the mean of all nets.
     """
     settings = read_settings(run / "settings.yaml")
     recorded = read_validation(run)
@@ -82,7 +84,8 @@ def export(
         raise ExportError(
             Problem(str(data.folder), "is not the data this model was trained on", advice="name it with --data")
         )
-    parts = split(data.faces, **settings.split.model_dump())
+    parts = parts_of(settings, data.faces)
+    those, held = judged(parts, data.faces), parts[0].holdout
     writable_folder(to, ExportError, "name another folder with --to")
     taken = [name for name in FILES if (to / name).exists() and not (to / "metrics.json").exists()]
     if taken:
@@ -94,17 +97,21 @@ def export(
         ready = Path(workplace)
         copy_model(run, ready / "model.keras", recorded.data)
         on_progress("answering validation, hold-out and test pictures in a clean process")
-        pictures, frames = pictures_to_answer(data, parts, settings.prepare)
+        pictures, frames = pictures_to_answer(data, those.rows, held, settings.prepare)
+        if len(parts) > 1:
+            np.save(ready / FOLDS, np.pad(those.fold + 1, (0, len(pictures) - len(those.fold))))
         source = settings.model.source if isinstance(settings.model, Hypermodel) else ""
         answers = answer_in_a_clean_process(ready / "model.keras", pictures, source)
         answers = from_frame(answers, frames[:, None])
-        validation, holdout = score_parts(data.faces, parts, answers)
+        mean = mean_keypoints(data.faces.keypoints[outside_holdout(parts) if len(parts) > 1 else parts[0].training])
+        validation, holdout = score_parts(data.faces, those, held, mean, answers)
         check_against_record(validation, recorded, run)
+        check_folds(data.faces, those, answers, recorded, run)
         looks = count_looks(run, holdout)
         on_progress("writing")
         submitted = submit(data, answers, ready / "submission.csv")
         shutil.copyfile(run / "settings.yaml", ready / "settings.yaml")
-        draw_faces(ready / "faces.png", data.faces.take(parts.validation), recorded.predictions)
+        draw_faces(ready / "faces.png", data.faces.take(those.rows), recorded.predictions)
         made = Made(command, run, settings, data, validation, holdout, looks, submitted)
         write_metrics(made, ready / "metrics.json")
         write_readme(made, ready / "README.md")
@@ -125,10 +132,12 @@ def copy_model(run: Path, model: Path, data: Path) -> None:
         raise ExportError(Problem(str(run), "has no model file", advice=advice)) from None
 
 
-def pictures_to_answer(data: Data, parts: Split, prepare: Prepare) -> tuple[NDArray[np.uint8], Frame]:
+def pictures_to_answer(
+    data: Data, validation: NDArray[np.int64], holdout: NDArray[np.int64], prepare: Prepare
+) -> tuple[NDArray[np.uint8], Frame]:
     """Validation, then hold-out, then test pictures: uint8 ``[n, 96, 96]``, and the frames they were cut out by."""
     images, frames = cut_out(data.faces.images, prepare)
-    rows = np.concatenate([parts.validation, parts.holdout])
+    rows = np.concatenate([validation, holdout])
     if data.test is None:
         return images[rows], frames[rows]
     asked, its_frames = cut_out(data.test.images, prepare)
@@ -158,13 +167,21 @@ def answer_in_a_clean_process(model: Path, pictures: NDArray[np.uint8], source: 
     return answers
 
 
-def score_parts(faces: Faces, parts: Split, answers: NDArray[np.float32]) -> tuple[Scores, Scores]:
-    """Scores of the validation part and, for the first and only time, of the hold-out."""
-    mean = mean_keypoints(faces.keypoints[parts.training])
+def score_parts(
+    faces: Faces,
+    those: Judged,
+    holdout: NDArray[np.int64],
+    mean: NDArray[np.floating],
+    answers: NDArray[np.float32],
+) -> tuple[Scores, Scores]:
+    """Scores of the rows that validate and, for the first and only time, of the hold-out.
+
+    ``mean`` ``[15, 2]`` are the mean keypoints of the rows that the whole model has learnt from.
+    """
     scores, start = [], 0
-    for rows in (parts.validation, parts.holdout):
+    for rows, its_mean in ((those.rows, those.mean), (holdout, mean)):
         part = faces.take(rows)
-        scores.append(score(of_population(answers[start : start + len(rows)], part.population), part, mean))
+        scores.append(score(of_population(answers[start : start + len(rows)], part.population), part, its_mean))
         start += len(rows)
     return scores[0], scores[1]
 
@@ -175,6 +192,18 @@ def check_against_record(validation: Scores, recorded: Validation, run: Path) ->
     if not abs(found - recorded.rmse) <= TOLERANCE:
         rule = f"the reloaded model's validation RMSE must be the recorded {recorded.rmse:.4f} px within {TOLERANCE}"
         raise ExportError(Problem(str(run / "model.keras"), rule, f"{found:.4f}"))
+
+
+def check_folds(faces: Faces, those: Judged, answers: NDArray[np.float32], recorded: Validation, run: Path) -> None:
+    """Raises ExportError unless each fold's net is as good on its own rows as the record of its answers is."""
+    found = of_population(answers[: len(those.rows)], faces.population[those.rows])
+    truth = faces.truth[those.rows]
+    for fold in np.unique(those.fold):
+        mine = those.fold == fold
+        now, then = rmse(found[mine], truth[mine]), rmse(recorded.predictions[mine], truth[mine])
+        if not (abs(now - then) <= TOLERANCE or np.isnan(then)):
+            rule = f"fold {fold + 1}'s net must have the recorded RMSE of {then:.4f} px within {TOLERANCE}"
+            raise ExportError(Problem(str(run / "model.keras"), rule, f"{now:.4f}"))
 
 
 def count_looks(run: Path, holdout: Scores) -> int:

@@ -26,12 +26,15 @@ class Shelf:
     """Knows which model files this supervisor is to remove once others are better."""
 
     def __init__(self, ledger: Ledger, keep: int, artifacts: Artifacts) -> None:
-        """``keep`` model files are wanted; ``artifacts`` is the store."""
-        self.ledger, self.keep, self.artifacts = ledger, max(keep, len(ledger.space.presets)), artifacts
+        """``keep`` model files are wanted, at least one for each settings file, or none; ``artifacts`` is the store."""
+        self.ledger, self.artifacts = ledger, artifacts
+        self.keep = max(keep, len(ledger.space.presets)) if keep else 0
         self._files = self._there() | (set() if artifacts.in_place else self._elsewhere())
 
     def deserves_a_file(self, value: float) -> bool:
         """Whether a value is among the best few."""
+        if not self.keep:
+            return False
         best = self.ledger.best(self.keep)
         return len(best) < self.keep or value < (best[-1].value or math.inf)
 

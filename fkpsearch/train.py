@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from fkpsearch import keypoints
 from fkpsearch.answer import of_population, predict_heads
-from fkpsearch.data import Faces, are_labelled, split
+from fkpsearch.data import Faces, Split, are_labelled
 from fkpsearch.device import import_keras
 from fkpsearch.errors import Diverged, Infeasible
+from fkpsearch.folds import parts_of
 from fkpsearch.last_layer import lend_answers, lent_keypoints, start_at_the_mean
 from fkpsearch.models.family import ALL, Member
 from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
@@ -76,6 +77,16 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Finished:
+    """A fold that was trained to its end."""
+
+    history: tuple[Epoch, ...]
+    """Its epochs count from 1, as if there were no other fold"""
+    best: Best
+    seconds: float
+
+
+@dataclass(frozen=True)
 class State:
     """All that a training goes on from after an epoch."""
 
@@ -89,6 +100,13 @@ class State:
     """Without weights where they are the model's own"""
     seconds: float
     """Trained so far"""
+    finished: tuple[Finished, ...] = ()
+    """The folds before this one (crossval.py)"""
+
+    @property
+    def histories(self) -> list[tuple[Epoch, ...]]:
+        """Of all folds so far."""
+        return [*(fold.history for fold in self.finished), self.history]
 
 
 @dataclass(frozen=True)
@@ -116,11 +134,13 @@ def train(
     faces: Faces,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     *,
+    parts: Split | None = None,
     resume: State | None = None,
     on_state: Callable[[Callable[[], State]], None] = lambda _: None,
 ) -> Outcome:
     """Train one model and keep its best epoch; the nets of a team are trained in turn, epoch by epoch.
 
+    ``parts`` are the rows that train and validate: those of the settings' split, unless it is one of several folds'.
     ``on_epoch`` hears of every epoch and may raise to end the training. Before it ``on_state`` is handed what makes
     the state to ``resume`` from: a training that does so hears of its last epoch once more, then goes on to the
     outcome of one that was never disturbed. A state that is of another model is ignored. Raises Diverged when the
@@ -128,7 +148,7 @@ def train(
     settings and faces give the same outcome bit for bit (same machine, same number of threads).
     """
     started = time.perf_counter()
-    parts = split(faces, **settings.split.model_dump())
+    parts = parts or parts_of(settings, faces)[0]
     validation = faces.take(parts.validation)
     model, learners = prepare(settings, faces.take(rows_to_learn(settings, faces, parts.training)))
     history: tuple[Epoch, ...] = ()
@@ -227,7 +247,7 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(dtype_policy(settings.training))
     family = settings.model
-    model = family.build(lent=lent_keypoints(training) if family.specialists == "population" else ())
+    model = build(settings, training)
     learners = []
     for member, net in zip(family.members, family.nets(model), strict=True):
         faces = faces_of(member, training)
@@ -244,6 +264,12 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         learners.append(Learner(learner, member.points, faces, steps, training))
     model.jit_compile = gpu_is_there()
     return model, learners
+
+
+def build(settings: Settings, training: Faces) -> Any:
+    """The model as it comes, for rows that train."""
+    family = settings.model
+    return family.build(lent=lent_keypoints(training) if family.specialists == "population" else ())
 
 
 def rows_to_learn(settings: Settings, faces: Faces, rows: NDArray[np.int64]) -> NDArray[np.int64]:
