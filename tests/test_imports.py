@@ -21,15 +21,15 @@ ROWS = (
     "models.cnn models.resnet models.pretrained models.backbone models.hypermodel models recipe frame settings",
     "nodes grammar space inverse",
     "accept detect source kaggle data prepare picture survey portrait painting demo",
-    "answer photograph predict pipeline last_layer train",
+    "runtimes answer photograph predict pipeline last_layer train",
     "run_folder scores submission asking cost checkpoint worker",
     "strategy lint sizes",
     "statements database cache journal proxy patience patient storage artifacts",
     "ledger shelf events lease claim twins engine tuner attempt books crew host post cluster supervisor opening",
     "study once samples status",
     "migrate replay",
-    "card export",
-    "tables live screen options searching cli",
+    "ensemble chosen refit views assemble formats convert script card export",
+    "tables live screen options searching shipping cli",
 )
 ORDER = [name for row in ROWS for name in row.split()]
 """Every module; each may import only what stands before it."""
