@@ -169,8 +169,9 @@ _SUBMISSION = """\
 _ONE = "One training, one seed: the spread between seeds is not known from this."
 
 _SEVERAL = """\
-The weighted mean of {count} models: {members}. They were chosen by the validation rows (`fkpsearch
-ensemble`), which makes that score a little optimistic, and the hold-out's not."""
+The weighted mean of {count} models: {members}.
+They were chosen by the validation rows (`fkpsearch ensemble`), which makes that score a little optimistic, and the
+hold-out's not."""
 
 _REFIT = """
 **These scores are not of the model in this folder** but of the one before it, which had not seen these pictures. The
@@ -184,7 +185,7 @@ validation rows that is {gain:.3f} px better, standard error {noise:.3f}, than o
 """
 
 _FORMATS = """
-| file | size | a picture, one thread | validation RMSE | farthest from Keras |
+| file | size | a picture, one thread | RMSE more than Keras' | farthest answer from Keras' |
 |---|---|---|---|---|
 {rows}
 
@@ -248,7 +249,8 @@ def _views(made: Made) -> str:
 def _formats(formats: Sequence[Format]) -> str:
     rows = [
         f"| `{one.file}` | {one.bytes / 1e6:.2f} MB | {one.milliseconds:.2f} ms | "
-        f"{'-' if one.rmse is None else f'{one.rmse:.3f} px'} | {'' if one.apart is None else f'{one.apart:.5f} px'} |"
+        + " | ".join("" if value is None else f"{value:.5f} px" for value in (one.loss, one.apart))
+        + " |"
         for one in formats
     ]
     return _FORMATS.format(rows="\n".join(rows), pictures=formats[0].pictures)

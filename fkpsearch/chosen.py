@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import xxhash
 
 from fkpsearch.data import Data, Faces
 from fkpsearch.ensemble import SIZE, Ensemble, choose, gather, mean_answers, read_ensemble, write_ensemble
-from fkpsearch.errors import ExportError, Problem
+from fkpsearch.errors import ExportError, FkpWarning, Problem
 from fkpsearch.keypoints import rmse
 from fkpsearch.ledger import COPY, Ledger, find
 from fkpsearch.once import train_once
@@ -104,6 +105,9 @@ def find_ensemble(ledger: Ledger, data: Data, command: str = "") -> Chosen:
         ensemble = choose(gather(ledger, data.faces), data.faces.fingerprint, SIZE)
         write_ensemble(ensemble, ledger.folder, command)
     known = {one.number for one in ledger.best(len(ledger.trials))}
+    if new := len(known) - ensemble.candidates - len(ensemble.left_out):
+        text = f"{new} trials have finished since this ensemble was chosen; `fkpsearch ensemble` chooses again"
+        warnings.warn(text, FkpWarning, stacklevel=2)
     if lost := [one.trial for one in ensemble.members if one.trial not in known]:
         advice = "`fkpsearch ensemble` chooses again"
         raise ExportError(Problem(str(ledger.folder), "has not all trials of its ensemble.json", lost, advice))

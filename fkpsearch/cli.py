@@ -112,8 +112,13 @@ def train(
     writable_folder(folder, StudyError, "name another folder with --to")
     with progress("training") as tick:
         train_once(decided, faces, folder, lambda row: tick(row.epoch, decided.training.epochs))
-    console().print(score_table({"validation": score_validation(decided, read_validation(folder), faces.faces)}))
+    trained_on = " (it learnt from)" if decided.training.refit else ""
+    scores = score_validation(decided, read_validation(folder), faces.faces)
+    console().print(score_table({f"validation{trained_on}": scores}))
     typer.echo(f"the run: {folder}")
+    if decided.training.refit:
+        typer.echo(f"next: fkpsearch predict {shlex.quote(str(folder))} PHOTO... --to DIR")
+        return
     typer.echo(f"next: fkpsearch export {shlex.quote(str(folder))} --to out")
 
 

@@ -44,8 +44,8 @@ class Format:
     """A picture alone, one thread, median"""
     apart: float | None
     """The largest difference of an answer from the Keras model's, in pixels; None for that itself"""
-    rmse: float | None
-    """On the pictures it was compared on, in pixels"""
+    loss: float | None
+    """By how many pixels its RMSE is larger than the Keras model's; None for that itself"""
     pictures: int
     """How many those were"""
 
@@ -74,7 +74,7 @@ def make_formats(
     folder: Path,
     pictures: NDArray[np.uint8],
     examples: NDArray[np.uint8],
-    rmse: Callable[[NDArray[np.float32]], float | None],
+    rmse: Callable[[NDArray[np.float32]], float],
     sources: Sequence[str] = (),
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Format, ...]:
@@ -88,8 +88,9 @@ def make_formats(
     on_progress(f"writing {', '.join(names)}")
     _python("fkpsearch.convert", folder, *names, *sources, place=", ".join(names))
     reference = np.load(folder / "reference.npy")
+    right = rmse(reference)
     took = float((folder / "keras_ms.txt").read_text())
-    made = [Format("keras", FILES["keras"], _size(folder, "keras"), took, None, rmse(reference), len(pictures))]
+    made = [Format("keras", FILES["keras"], _size(folder, "keras"), took, None, None, len(pictures))]
     for name in names:
         if name == "keras":
             continue
@@ -102,7 +103,7 @@ def make_formats(
             rule = f"must answer as the Keras model does within {NEAR} px"
             raise ExportError(Problem(FILES[name], rule, f"{apart:.4f}", "leave this format out"))
         took = float(said.strip().splitlines()[-1])
-        made.append(Format(name, FILES[name], _size(folder, name), took, apart, rmse(answers), len(pictures)))
+        made.append(Format(name, FILES[name], _size(folder, name), took, apart, rmse(answers) - right, len(pictures)))
     return tuple(made)
 
 

@@ -149,10 +149,10 @@ def score_table(parts: Mapping[str, Scores]) -> RenderableType:
 
 def format_table(formats: Sequence[Format]) -> RenderableType:
     """The model files of an export beside each other."""
-    table = plain_table("file", ">MB", ">ms a picture, one thread", ">validation px", ">px from Keras")
+    table = plain_table("file", ">MB", ">ms a picture, one thread", ">RMSE more than Keras, px", ">farthest, px")
     for one in formats:
-        apart = "" if one.apart is None else f"{one.apart:.5f}"
-        table.add_row(one.file, f"{one.bytes / 1e6:.2f}", f"{one.milliseconds:.2f}", pixels(one.rmse), apart)
+        loss, apart = ("" if value is None else f"{value:.5f}" for value in (one.loss, one.apart))
+        table.add_row(one.file, f"{one.bytes / 1e6:.2f}", f"{one.milliseconds:.2f}", loss, apart)
     return table
 
 
