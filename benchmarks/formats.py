@@ -8,6 +8,7 @@ downloaded. A line a model: seconds to write, megabytes, and the largest differe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -82,10 +83,11 @@ def main(names: list[str]) -> None:
 def tried(kind: str, model: Any, faces: np.ndarray, file: Path, right: np.ndarray) -> str:
     """What came of a format, in a few words."""
     begun = time.perf_counter()
-    if kind == "onnx":
-        to_onnx(model, file)
-    else:
-        to_tflite(model, file, faces if kind == "tflite-int8" else None)
+    with contextlib.redirect_stdout(None):  # TensorFlow tells of every variable
+        if kind == "onnx":
+            to_onnx(model, file)
+        else:
+            to_tflite(model, file, faces if kind == "tflite-int8" else None)
     took = time.perf_counter() - begun
     apart = np.abs(open_runtime(file).predict_on_batch(faces[..., None]) - right).max()
     return f"{took:.0f} s, {file.stat().st_size / 1e6:.1f} MB, {apart:.1g} px"

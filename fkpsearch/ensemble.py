@@ -27,7 +27,7 @@ from fkpsearch.frame import Prepare
 from fkpsearch.keypoints import rmse
 from fkpsearch.ledger import Ledger
 from fkpsearch.plain import writing
-from fkpsearch.run_folder import MODEL, Validation, read_validation
+from fkpsearch.run_folder import Validation, read_validation
 from fkpsearch.settings import read_settings
 from fkpsearch.shelf import bring_home
 
@@ -146,7 +146,8 @@ def _misfit(found: Validation, prepare: Prepare, first: Validation, its_prepare:
 def choose(pool: Pool, fingerprint: str, size: int = SIZE, repeats: int = REPEATS) -> Ensemble:
     """The best ensemble of at most ``size`` picks, and its honest gain by ``repeats`` halvings, seeds 0, 1, ..."""
     errors, groups = _errors(pool)
-    picks = select(errors @ errors.T, size)
+    products = errors @ errors.T
+    picks = select(products, size)
     counts = Counter(picks)
     own = [rmse(answers, pool.truth) for answers in pool.predictions]
     members = [Member(pool.trials[i], n, n / len(picks), own[i]) for i, n in counts.items()]
@@ -155,7 +156,7 @@ def choose(pool: Pool, fingerprint: str, size: int = SIZE, repeats: int = REPEAT
         members=tuple(sorted(members, key=lambda one: (-one.picks, one.rmse, one.trial))),
         rmse=rmse(together, pool.truth),
         best_rmse=min(own),
-        honest_gains=tuple(honest_gain(errors, groups, size, seed) for seed in range(repeats)),
+        honest_gains=tuple(honest_gain(errors, products, groups, size, seed) for seed in range(repeats)),
         candidates=len(pool.trials),
         left_out=pool.left_out,
         size=size,
@@ -179,10 +180,12 @@ def select(products: NDArray[np.float64], size: int) -> list[int]:
     return picks[:kept]
 
 
-def honest_gain(errors: NDArray[np.float64], groups: NDArray[np.uint64], size: int, seed: int) -> float:
+def honest_gain(
+    errors: NDArray[np.float64], products: NDArray[np.float64], groups: NDArray[np.uint64], size: int, seed: int
+) -> float:
     """By how many pixels selection on half of the pictures beats the best trial of that half on the other half.
 
-    ``errors`` ``[t, n]`` of all labelled numbers, ``groups`` ``[n]`` the picture of each. Both halves are scored, each
+    ``errors`` ``[t, n]`` of all labelled numbers, their ``products`` ``[t, t]``, ``groups`` ``[n]`` the picture of each. Both halves are scored, each
     by what the other chose, and pooled. NaN where there is one picture only.
     """
     pictures = np.unique(groups)
@@ -190,7 +193,8 @@ def honest_gain(errors: NDArray[np.float64], groups: NDArray[np.uint64], size: i
     first = chosen[np.searchsorted(pictures, groups)]
     if first.all() or not first.any():
         return float("nan")
-    halves = [errors[:, half] @ errors[:, half].T for half in (first, ~first)]
+    one = errors[:, first]
+    halves = [one @ one.T, products - one @ one.T]
     single = ensemble = 0.0
     for by, scored in (halves, halves[::-1]):
         picks = select(by, size)
@@ -240,8 +244,3 @@ def read_ensemble(study: Path) -> Ensemble | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as why:
         advice = "`fkpsearch ensemble` makes it again"
         raise ExportError(Problem(str(path), f"cannot be read: {why}", advice=advice)) from None
-
-
-def has_model(ledger: Ledger, trial: int) -> bool:
-    """Whether a trial's model file is there, so that exporting it trains nothing."""
-    return (ledger.trial_folder(trial) / MODEL).is_file()

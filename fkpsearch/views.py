@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fkpsearch.keypoints import MIRROR, SIZE, rmse
 
-STEP = 2
-"""Pixels of a shift; see docs/LOG.md, "Ensembles and test-time augmentation", for 1, 2 and 3."""
+STEP = 3
+"""Pixels of a shift; see docs/LOG.md, "Ensembles and test-time augmentation", for 1 to 4."""
 
 SURE = 2.0
 """Standard errors by which views must help to be kept"""
