@@ -1,12 +1,7 @@
-"""A model's answers: pictures -> keypoints in pixels.
-
-``python -m fkpsearch.answer MODEL PICTURES.npy ANSWERS.npy`` does it in a clean process, with Keras
-and the model file alone: what an export is verified with. A ``folds.npy`` may lie beside ``PICTURES.npy``.
-"""
+"""A model's answers: pictures -> keypoints in pixels."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +11,6 @@ from numpy.typing import NDArray
 from fkpsearch.device import import_keras
 
 BATCH = 256
-
-FOLDS = "folds.npy"
-"""int64 ``[n]``, for each picture the net of a model of several folds that is to answer it, from 1; 0 for the model"""
 
 FOLD = "fold_{}"
 """The layer of a model that is the net of its fold 1, 2, ..., in a model of several folds (crossval.py)"""
@@ -53,8 +45,8 @@ def of_population(answers: NDArray[np.float32], population: NDArray[np.int8]) ->
     return chosen
 
 
-def load_trusted(model: Path, source: str = "") -> Any:
-    """A ``keras.Model`` that we wrote, from its file; ``source`` names the hypermodel it came from, if any.
+def load_trusted(model: Path, *sources: str) -> Any:
+    """A ``keras.Model`` that we wrote, from its file; ``sources`` name the hypermodels it came from, if any.
 
     Not in Keras' safe mode: a SavedModel within is code of its own, and so are a Lambda layer and a class of the
     user's module.
@@ -63,23 +55,10 @@ def load_trusted(model: Path, source: str = "") -> Any:
     try:
         return keras.saving.load_model(model, compile=False, safe_mode=False)
     except Exception:
-        if not source:
+        if not any(sources):
             raise
         from fkpsearch.models.hypermodel import load
 
-        load(source)  # perhaps it has layers of its own; its classes register themselves
+        for source in filter(None, sources):
+            load(source)  # perhaps it has layers of its own; its classes register themselves
         return keras.saving.load_model(model, compile=False, safe_mode=False)
-
-
-def main(model: str, pictures: str, answers: str, source: str = "") -> None:
-    """Load, predict, write; where there is a ``folds.npy`` each picture is answered by the net that it names."""
-    loaded = load_trusted(Path(model), source)
-    images, folds = np.load(Path(pictures), mmap_mode="r"), Path(pictures).with_name(FOLDS)
-    if folds.exists():
-        np.save(Path(answers), predict_by_fold(loaded, images, np.load(folds)))
-    else:
-        np.save(Path(answers), predict_heads(loaded, images))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

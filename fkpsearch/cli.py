@@ -1,4 +1,4 @@
-"""Typer commands; they (and those in searching.py) and `screen` are the only places that print.
+"""Typer commands; they (and those in searching.py and shipping.py) and `screen` are the only places that print.
 
 Heavy imports live where they are used.
 """
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from fkpsearch import __version__, confirming, searching
+from fkpsearch import __version__, confirming, searching, shipping
 from fkpsearch.errors import FkpError, FkpWarning, InputError, Problem
 from fkpsearch.options import DataFolder, open_data
 from fkpsearch.screen import console, hushed, progress
@@ -112,8 +112,13 @@ def train(
     writable_folder(folder, StudyError, "name another folder with --to")
     with progress("training") as tick:
         train_once(decided, faces, folder, lambda row: tick(row.epoch, decided.epochs))
-    console().print(score_table({"validation": score_validation(decided, read_validation(folder), faces.faces)}))
+    trained_on = " (it learnt from)" if decided.training.refit else ""
+    scores = score_validation(decided, read_validation(folder), faces.faces)
+    console().print(score_table({f"validation{trained_on}": scores}))
     typer.echo(f"the run: {folder}")
+    if decided.training.refit:
+        typer.echo(f"next: fkpsearch predict {shlex.quote(str(folder))} PHOTO... --to DIR")
+        return
     typer.echo(f"next: fkpsearch export {shlex.quote(str(folder))} --to out")
 
 
@@ -168,7 +173,8 @@ for command in (
     searching.run,
     searching.worker,
     searching.status,
-    searching.export,
+    shipping.export,
+    shipping.ensemble,
     searching.migrate,
     searching.replay,
     confirming.confirm,

@@ -38,6 +38,10 @@ def check_space(space: Space) -> None:
         raise SpaceError(*found.values(), *why.problems) from None
     if found:
         raise SpaceError(*found.values())
+    if any(space.sample(Given(told)).get("training", {}).get("refit") for told in probes(space)):
+        rule = "may not be searched: nothing would be left to compare trials by"
+        advice = "`fkpsearch train` trains it, and `fkpsearch export --refit` makes it of a finished trial"
+        raise SpaceError(Problem(f"{space.place}: training.refit", rule, advice=advice))
     splits = list(dict.fromkeys(_split_of(told, space) for told in probes(space)))
     if len(splits) > 1:
         one, other = next(pair for pair in zip(*splits[:2], strict=True) if pair[0] != pair[1])

@@ -52,6 +52,14 @@ class Settings(Part):
     validation: ValidationSettings = ValidationSettings()
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of weights, shuffling, augmentation and dropout")
 
+    @model_validator(mode="after")
+    def _folds_leave_rows_out(self) -> Settings:
+        if self.training.refit and self.validation.folds > 1:
+            raise ValueError(
+                f"training.refit learns from all rows, so validation.folds must be 1 (got {self.validation.folds})"
+            )
+        return self
+
     @property
     def epochs(self) -> int:
         """How many epochs the training may last, those of all its folds together."""

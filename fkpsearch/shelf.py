@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fkpsearch.artifacts import Artifacts, open_artifacts
@@ -64,9 +65,9 @@ class Shelf:
         return {trial.number for trial in self.ledger.trials if counts_as_best(trial)}
 
 
-def bring_home(ledger: Ledger, number: int) -> None:
+def bring_home(ledger: Ledger, number: int, names: Sequence[str] = RESULTS) -> None:
     """Fetch a trial's files from the study's store into its folder here, those that are not there."""
     url = ledger.study.user_attrs.get(ARTIFACTS)
-    missing = [name for name in RESULTS if not (ledger.trial_folder(number) / name).is_file()]
+    missing = [name for name in names if not (ledger.trial_folder(number) / name).is_file()]
     if url and missing:
         open_artifacts(url, ledger.folder).fetch(number, missing)

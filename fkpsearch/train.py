@@ -36,7 +36,7 @@ class Epoch:
     rmse: float
     """Pooled RMSE in pixels on the validation part."""
     best: float
-    """The smallest ``rmse`` so far."""
+    """The smallest ``rmse`` so far; this one where ``training.refit`` leaves nothing to choose epochs by."""
     learning_rate: float
     seconds: float
     images_per_second: float
@@ -63,7 +63,7 @@ class Outcome:
     @property
     def best_epoch(self) -> int:
         """The epoch the weights are from."""
-        return min(self.history, key=lambda row: row.rmse).epoch
+        return next(row.epoch for row in self.history if row.rmse == self.rmse)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,8 @@ def train(
     started = time.perf_counter()
     parts = parts or parts_of(settings, faces)[0]
     validation = faces.take(parts.validation)
-    model, learners = prepare(settings, faces.take(rows_to_learn(settings, faces, parts.training)))
+    rows = np.arange(len(faces)) if settings.training.refit else parts.training
+    model, learners = prepare(settings, faces.take(rows_to_learn(settings, faces, rows)))
     history: tuple[Epoch, ...] = ()
     best = Best([], np.empty((0, keypoints.COUNT, 2), np.float32))
     if resume and restore(model, learners, resume):
@@ -188,7 +189,8 @@ def train_epoch(
     error = keypoints.rmse(predictions, validation.truth)
     if not (math.isfinite(loss) and math.isfinite(error)):
         raise Diverged(f"epoch {number}: loss {loss:g}, validation RMSE {error:g}")
-    if not history or error < history[-1].best:
+    least = math.inf if settings.training.refit or not history else history[-1].best
+    if error < least:
         best = Best(model.get_weights(), predictions)
     for learner, weights in zip(learners, to_go_on, strict=True):
         if weights:
@@ -197,7 +199,7 @@ def train_epoch(
         epoch=number,
         loss=loss,
         rmse=error,
-        best=min(error, history[-1].best if history else math.inf),
+        best=min(error, least),
         learning_rate=rate,
         seconds=time.perf_counter() - begun,
         images_per_second=images_an_epoch(learners, settings) / seconds,
