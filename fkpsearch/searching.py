@@ -180,9 +180,9 @@ def export(
     storage: Storage = None,
 ) -> None:
     """The best trial as model and submission."""
-    from fkpsearch.export import export as export_run
-    from fkpsearch.export import find_run
     from fkpsearch.run_folder import read_validation
+    from fkpsearch.shipping import export as export_run
+    from fkpsearch.shipping import find_run
     from fkpsearch.tables import score_table
 
     run_folder = find_run(study, studies, trial, storage)
