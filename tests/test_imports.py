@@ -29,7 +29,7 @@ ROWS = (
     "study once samples status",
     "migrate replay",
     "card shipping",
-    "tables live screen options searching cli",
+    "tables live cell screen options searching session markup shown api cli",
 )
 ORDER = [name for row in ROWS for name in row.split()]
 """Every module; each may import only what stands before it."""
