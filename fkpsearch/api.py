@@ -11,6 +11,7 @@ Everything happens as on the command line: this process supervises, every trial 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from fkpsearch.events import Event
     from fkpsearch.ledger import Ledger
     from fkpsearch.space import Space
+
+# Optuna imports tqdm, which in a notebook asks for widgets that nothing here needs
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 def load_space(space: str | Path) -> ShownSpace:

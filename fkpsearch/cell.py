@@ -60,4 +60,7 @@ def shown_while(what: Draw, *, stays: bool = True) -> Iterator[Callable[[], None
     try:
         yield redraw
     finally:
-        handle.update(now() if stays else Drawn(""))
+        if stays:
+            handle.update(now())
+        else:
+            handle.update({"text/html": "", "text/plain": ""}, raw=True)

@@ -46,7 +46,7 @@ class ShownSpace(Space):
     name: str = "space"
 
     def __repr__(self) -> str:
-        return f"space {self.name}: {len(self.parameters())} parameters"
+        return f"search space {self.name}: {len(self.parameters())} parameters"
 
     def _repr_html_(self) -> str:
         rows = [
