@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -292,7 +293,7 @@ class ShownExport(Exported):
         if self.submission is None:
             return markup.line("no submission: the data has no test pictures or no IdLookupTable.csv")
         with self.submission.open(encoding="utf-8") as file:
-            first = [line.rstrip("\n").split(",") for line, _ in zip(file, range(6), strict=False)]
+            first = [line.rstrip("\n").split(",") for line in islice(file, 6)]
             count = len(first) - 1 + sum(1 for _ in file)
         head = markup.line(markup.text(self.submission, bold=True), f"{count:,} rows")
         return head + markup.table([f">{name}" for name in first[0]], first[1:])
