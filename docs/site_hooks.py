@@ -4,7 +4,7 @@
     <!-- settings -->                  every setting with its default and its limits, from the code that checks them
     <!-- commands -->                  every command with its options, from the command line itself
 
-A page named in backquotes, as in `docs/scale.md`, becomes a link to it. mkdocs calls the two functions at the end.
+A page that is named, as in docs/scale.md, becomes a link to it. mkdocs calls the two functions at the end.
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ def commands(_: str) -> str:
 
     command = typer.main.get_command(app)
     text = get_docs_for_click(obj=command, ctx=click.Context(command, info_name="fkpsearch"), name="fkpsearch")
-    return re.sub(r"\A# .*\n", "", text)
+    text = re.sub(r"\A# .*\n", "", text)
+    return re.sub(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+", "", text, count=1)  # in the menu, and not cut short, there
 
 
 PIECES = {"readme": section, "settings": settings, "commands": commands}
@@ -143,7 +144,7 @@ PIECES = {"readme": section, "settings": settings, "commands": commands}
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """mkdocs: a page's text before it is parsed."""
     whole = re.sub(r"<!-- (readme|settings|commands)(?:: (.*?))? -->", lambda m: PIECES[m[1]](m[2]), markdown)
-    return re.sub(r"`docs/(\w+\.md)`", r"[\1](\1)", whole)
+    return re.sub(r"(?<!\]\()`?\bdocs/(\w+\.md)`?", r"[\1](\1)", whole)
 
 
 def on_post_build(config: Any, **_: Any) -> None:
