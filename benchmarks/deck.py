@@ -24,7 +24,7 @@ import yaml
 from fkpsearch.data import load_data
 from fkpsearch.ledger import read
 from fkpsearch.once import read_decided, train_once
-from fkpsearch.shipping import export
+from fkpsearch.shipment import export
 from fkpsearch.space import PRESET
 
 HOME = Path(__file__).parents[1]

@@ -180,8 +180,8 @@ def export(
     from fkpsearch.run_folder import read_validation
     from fkpsearch.screen import spinner
     from fkpsearch.session import find_session
-    from fkpsearch.shipping import export as ship
-    from fkpsearch.shipping import find_run
+    from fkpsearch.shipment import export as ship
+    from fkpsearch.shipment import find_run
 
     place = study.folder if isinstance(study, ShownStudy) else study
     run = find_run(str(place), find_session().studies, trial)

@@ -181,8 +181,8 @@ def export(
 ) -> None:
     """The best trial as model and submission."""
     from fkpsearch.run_folder import read_validation
-    from fkpsearch.shipping import export as export_run
-    from fkpsearch.shipping import find_run
+    from fkpsearch.shipment import export as export_run
+    from fkpsearch.shipment import find_run
     from fkpsearch.tables import score_table
 
     run_folder = find_run(study, studies, trial, storage)

@@ -19,7 +19,7 @@ from fkpsearch.keypoints import POPULATIONS
 from fkpsearch.ledger import COPY, SECONDS, Ledger
 from fkpsearch.run_folder import read_validation
 from fkpsearch.settings import Settings, settings_of
-from fkpsearch.shipping import Exported
+from fkpsearch.shipment import Exported
 from fkpsearch.space import Space
 from fkpsearch.survey import survey
 from fkpsearch.tables import pixels, span

@@ -57,7 +57,7 @@ def test_the_package_is_imported_without_any_of_what_the_functions_need() -> Non
 
 
 def test_export_stays_a_function_after_a_command_has_imported_its_modules() -> None:
-    code = "import fkpsearch.cli, fkpsearch.shipping, fkpsearch; print(callable(fkpsearch.export))"
+    code = "import fkpsearch.cli, fkpsearch.shipment, fkpsearch; print(callable(fkpsearch.export))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
 
 

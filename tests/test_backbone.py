@@ -23,7 +23,7 @@ from fkpsearch.once import train_once
 from fkpsearch.part import part_of
 from fkpsearch.recipe import AdamW, Constant, Training, build_optimizer
 from fkpsearch.settings import settings_of
-from fkpsearch.shipping import export
+from fkpsearch.shipment import export
 from fkpsearch.train import masked_squared_error
 
 SMALL = "mobilenet_v2_035"

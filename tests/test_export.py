@@ -20,7 +20,7 @@ from fkpsearch.errors import ExportError, TrialError
 from fkpsearch.keypoints import COLUMNS
 from fkpsearch.once import train_once
 from fkpsearch.settings import read_settings, settings_of
-from fkpsearch.shipping import Exported, export
+from fkpsearch.shipment import Exported, export
 from fkpsearch.submission import locations, write_submission
 
 TREE: dict[str, Any] = {

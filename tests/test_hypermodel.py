@@ -24,7 +24,7 @@ from fkpsearch.opening import open_space, space_of
 from fkpsearch.plain import to_yaml
 from fkpsearch.run_folder import read_validation
 from fkpsearch.settings import Settings, read_settings, settings_of, write_settings
-from fkpsearch.shipping import export
+from fkpsearch.shipment import export
 from fkpsearch.sizes import sizes
 from fkpsearch.space import parse_space
 from fkpsearch.study import search

@@ -28,7 +28,7 @@ ROWS = (
     "ledger shelf events lease claim twins engine tuner attempt books crew host post cluster supervisor opening",
     "study once samples status",
     "migrate replay",
-    "card shipping",
+    "card shipment",
     "tables live cell screen options searching session markup shown api cli",
 )
 ORDER = [name for row in ROWS for name in row.split()]

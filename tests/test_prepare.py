@@ -21,7 +21,7 @@ from fkpsearch.once import train_once
 from fkpsearch.prepare import cut_out, main_faces, prepared
 from fkpsearch.run_folder import read_validation
 from fkpsearch.settings import settings_of
-from fkpsearch.shipping import export
+from fkpsearch.shipment import export
 from fkpsearch.space import parse_space
 from fkpsearch.train import train
 

@@ -19,7 +19,7 @@ from fkpsearch.models.family import EVERYWHERE
 from fkpsearch.once import train_once
 from fkpsearch.plain import to_yaml
 from fkpsearch.settings import Settings, settings_of
-from fkpsearch.shipping import export
+from fkpsearch.shipment import export
 from fkpsearch.space import parse_space
 from fkpsearch.study import search
 from fkpsearch.train import faces_of, prepare, train
