@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from tiny import COMMAND, SPACE
 
@@ -149,6 +150,12 @@ def test_a_study_shows_its_trials_best_first_beside_the_mean_keypoint(search: Se
     assert shown.count("<polyline") == 3
     learnt = [value < study.ledger.facts.mean_rmse for _, value in order]
     assert ["learnt nothing" not in row for row in rows] == learnt
+
+
+def test_optunas_own_importances_can_be_asked_for_a_studys_parameters(search: Search) -> None:
+    shares = optuna.importance.get_param_importances(search(20).optuna)
+    assert set(shares) == {"model.blocks", "model.width", "training.optimizer.learning_rate"}
+    assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_a_study_is_found_by_its_name_and_its_best_with_it(search: Search) -> None:
