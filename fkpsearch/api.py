@@ -133,10 +133,12 @@ def search(
 
     try:
         with watching(folder.name, wanted, seconds) as watch:
-            go(watch)
+            done = len(go(watch).finished())
     except Interrupted:
         words = f"stopped; running trials were put back, nothing is lost: search again, or load_study({str(folder)!r})"
         raise Interrupted(words) from None
+    if done < wanted:
+        say(f"the time is over: {done} of {wanted} trials finished; search again to go on")
     return ShownStudy(read(folder))
 
 
@@ -185,7 +187,7 @@ def export(
 
     place = study.folder if isinstance(study, ShownStudy) else study
     run = find_run(str(place), find_session().studies, trial)
-    data = faces or open_data(str(read_validation(run).data))
+    data = open_data(str(read_validation(run).data)) if faces is None else faces
     with spinner("exporting") as say:
         made = ship(run, data, Path(to), command=f"fkpsearch.export({str(place)!r}, {str(to)!r})", on_progress=say)
     return ShownExport(**vars(made))

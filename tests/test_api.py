@@ -166,8 +166,9 @@ def test_a_study_is_found_by_its_name_and_its_best_with_it(search: Search) -> No
         fkpsearch.best("yours")
 
 
-def test_a_study_without_a_complete_trial_says_so(search: Search) -> None:
+def test_a_study_without_a_complete_trial_says_so(search: Search, capsys: pytest.CaptureFixture[str]) -> None:
     study = search(1, timeout=0.01)
+    assert capsys.readouterr().out.endswith("the time is over: 0 of 1 trials finished; search again to go on\n")
     assert "no complete trial yet" in study._repr_html_()
     with pytest.raises(StudyError, match="has no complete trial yet; search on"):
         fkpsearch.best(study)
