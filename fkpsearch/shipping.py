@@ -62,7 +62,7 @@ def export(
 
 def ship(chosen: Chosen, data: Data, to: Path, refit: bool, formats: tuple[str, ...], views: str | None) -> None:
     """Export, and say what came of it."""
-    from fkpsearch.export import export as export_chosen
+    from fkpsearch.shipment import export as export_chosen
     from fkpsearch.tables import format_table, score_table, views_line
 
     with stages("exporting") as (say, tick):

@@ -68,6 +68,9 @@ PATIENCE = 300.0
 class Interrupted(FkpError):
     """The search was asked to stop before it was finished; running trials were put back."""
 
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]  # no error: somebody wanted it
+
 
 @dataclass(frozen=True)
 class Terms:

@@ -19,7 +19,7 @@ from fkpsearch.crossval import history_of, of_fold, train_folds, worth
 from fkpsearch.data import Data, Faces, load_data, split
 from fkpsearch.errors import DataError, Diverged, ExportError, SpaceError, Stopped
 from fkpsearch.events import EpochDone, Event, TrialStarted
-from fkpsearch.export import export
+from fkpsearch.shipment import export
 from fkpsearch.folds import cut, judged
 from fkpsearch.keypoints import FULL, SPARSE, rmse
 from fkpsearch.ledger import Ledger, read

@@ -29,8 +29,8 @@ ROWS = (
     "study once samples status",
     "migrate replay",
     "paired confirm",
-    "ensemble chosen refit views assemble formats convert script card export",
-    "tables live screen options searching confirming shipping cli",
+    "ensemble chosen refit views assemble formats convert script card shipment",
+    "tables live cell screen options searching confirming shipping session markup shown api cli",
 )
 ORDER = [name for row in ROWS for name in row.split()]
 """Every module; each may import only what stands before it."""
