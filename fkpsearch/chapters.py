@@ -13,8 +13,8 @@ from fkpsearch.findings import Findings
 from fkpsearch.importance import LEAST, Importance
 from fkpsearch.keypoints import POPULATIONS
 from fkpsearch.landscape import axes_of, said, short_names
-from fkpsearch.page import Section, caption, cards, chart, more, pictures, plain, table
-from fkpsearch.plates import answered_face, as_uri, mean_face, training_samples, typical
+from fkpsearch.page import Section, caption, cards, chart, more, pictures, plain, plate, table
+from fkpsearch.plates import answered_face, mean_face, training_samples, typical
 from fkpsearch.references import DECK, LEADERBOARD
 from fkpsearch.references import MEAN as KAGGLE_MEAN
 from fkpsearch.settings import read_settings
@@ -25,6 +25,10 @@ KEYPOINTS = '<b class="given">blue</b> = given, <b class="predicted">red</b> = p
 
 ACROSS = 7
 """Parameters in the figure of parallel coordinates, those that decide most"""
+
+
+TYPICAL = 12
+"""Faces shown first"""
 
 
 def result(found: Findings) -> Section:
@@ -174,7 +178,7 @@ def errors(found: Findings) -> Section:
     head = ("keypoint", "population", ">labels", ">RMSE, px", ">mean keypoint, px")
     body += more("The same in numbers", table(head, rows))
     tiles = [
-        (as_uri(answered_face(answers, one.place)), f"{one.rmse:.1f} px, row {answers.rows[one.place] + 1}")
+        (answered_face(answers, one.place), f"{one.rmse:.1f} px, row {answers.rows[one.place] + 1}")
         for one in answers.worst
     ]
     words = (
@@ -198,7 +202,7 @@ def training(found: Findings) -> Section:
         "not place the keypoints there, neither can a net."
     )
     uri = training_samples(found.data.faces, decided)
-    return Section("training", "What training saw", pictures([(uri, "augmented faces")], words, "plate"))
+    return Section("training", "What training saw", plate(uri, "faces and what augmentation makes of them", words))
 
 
 def trials(found: Findings) -> Section:
@@ -215,12 +219,11 @@ def trials(found: Findings) -> Section:
         state, seconds = one.state.name.lower(), one.user_attrs.get("worker_seconds")
         spent = span(seconds) if seconds is not None else "-"
         rows.append((one.number, *named, state, pixels(value), len(one.intermediate_values) or "-", spent, remark))
-    body = table(head, rows[:10], marked=(0,))
-    if len(rows) > 10:
-        body += more(f"All {len(rows)} trials", table(head, rows, marked=(0,)))
     values = [(name, said(value)) for name, value in found.best.params.items()]
-    body += f"<h3>Settings of trial {found.best.number}</h3>{table(('parameter', '>value'), values)}"
-    return Section("trials", "Trials", body)
+    best = f"<div><h3>The best {len(rows[:10])}</h3>{table(head, rows[:10], marked=(0,))}</div>"
+    best += f"<div><h3>Settings of trial {found.best.number}</h3>{table(('parameter', '>value'), values)}</div>"
+    body = f'<div class="pair">{best}</div>'
+    return Section("trials", "Trials", body + more(f"All {len(rows)} trials", table(head, rows, marked=(0,))))
 
 
 def _importance(name: str, title: str, found: list[Importance], count: int, what: str) -> str:
@@ -250,8 +253,8 @@ def _typical_faces(found: Findings) -> str:
     if found.answers is None:
         return f'<p class="note">No pictures: {plain(found.missing)}.</p>'
     tiles = [
-        (as_uri(answered_face(found.answers, place)), f"{found.answers.off(place):.1f} px")
-        for place in typical(found.answers, 8)
+        (answered_face(found.answers, place), f"{found.answers.off(place):.1f} px")
+        for place in typical(found.answers, TYPICAL)
     ]
     words = f"Validation faces of trial {found.best.number}, from its best to its poorest ({KEYPOINTS}), and each one's RMSE."
     return pictures(tiles, words)
@@ -260,7 +263,7 @@ def _typical_faces(found: Findings) -> str:
 def _holdout_card(found: Findings) -> tuple[str, str]:
     """The hold-out of the best trial that an export has scored."""
     if not found.holdouts:
-        return "not scored", "the search never saw it; export scores it"
+        return "not yet", "the search never saw it; export scores it"
     shown = found.best.number if found.best.number in found.holdouts else min(found.holdouts)
     return f"{found.holdouts[shown]['rmse']:.3f} px", f"trial {shown}; the search never saw it"
 

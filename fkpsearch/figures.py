@@ -134,12 +134,12 @@ def importance_by_keypoint(names: Sequence[str], shares: Floats) -> Figure:
         colorscale=[[0, "rgba(13, 159, 131, 0.04)"], [1, BEST]], zmin=0, xgap=2, ygap=2,
         hovertemplate="%{y} on %{x}: %{z:.1f}%<extra></extra>", colorbar={"title": "%", "thickness": 10, "outlinewidth": 0},
     )  # fmt: skip
-    return figure.update_xaxes(tickangle=-55, showgrid=False).update_yaxes(showgrid=False)
+    return figure.update_xaxes(tickangle=-60, dtick=1, showgrid=False).update_yaxes(dtick=1, showgrid=False)
 
 
 def slice_of(trials: Sequence[FrozenTrial], axis: Axis, name: str, top: float) -> Figure:
     """The RMSE of trials along one parameter; those above ``top`` lie at the upper edge."""
-    figure = drawing(210, name, "px", showlegend=False)
+    figure = drawing(190, name, "px", showlegend=False, margin={"l": 4, "r": 10, "t": 12, "b": 4})
     for state in ("PRUNED", "COMPLETE"):
         some = [one for one in trials if one.state.name == state and axis.name in one.params and value_of(one) > 0]
         texts = [f"trial {one.number}: {value_of(one):.3f} px at {said(one.params[axis.name])}" for one in some]
@@ -149,7 +149,10 @@ def slice_of(trials: Sequence[FrozenTrial], axis: Axis, name: str, top: float) -
     if axis.options:
         order = [said(option) for option in axis.options]
         return figure.update_xaxes(type="category", categoryorder="array", categoryarray=order)
-    return figure.update_xaxes(type="log", dtick="D2") if axis.log else figure.update_xaxes(nticks=5)
+    if axis.log:
+        ticks = [axis.low, float(np.sqrt(axis.low * axis.high)), axis.high]
+        return figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:.2g}" for tick in ticks])
+    return figure.update_xaxes(nticks=4)
 
 
 def contour(trials: Sequence[FrozenTrial], values: Floats, x: Axis, y: Axis) -> Figure:
@@ -162,7 +165,7 @@ def contour(trials: Sequence[FrozenTrial], values: Floats, x: Axis, y: Axis) -> 
     grid = np.linspace(0, 1, 40)
     figure.add_contour(
         x=grid, y=grid, z=surface(*places, known), colorscale=SCALE, contours={"coloring": "fill", "showlines": False},
-        ncontours=18, hoverinfo="skip", opacity=0.85, colorbar={"title": "px", "thickness": 10, "outlinewidth": 0},
+        ncontours=18, hoverinfo="skip", opacity=0.75, colorbar={"title": "px", "thickness": 10, "outlinewidth": 0},
     )  # fmt: skip
     texts = [f"trial {trials[k].number}: {values[k]:.3f} px" for k in rows]
     style = {"color": "#ffffff", "size": 6, "line": {"color": "#20242b", "width": 1}}
@@ -194,13 +197,14 @@ def parallel(trials: Sequence[FrozenTrial], axes: Sequence[Axis]) -> Figure:
     columns = [axis.ticks() for axis in axes] + [[(0.0, f"{low:.2f}"), (1.0, f"{high:.2f}")]]
     for column, marks in enumerate(columns):
         figure.add_vline(x=column, line={"color": FAINT, "width": 1})
-        for at, text in marks:
-            figure.add_annotation(x=column, y=at, text=text, showarrow=False, xanchor="left", xshift=4, font={"size": 10})
+        for at, text in marks if len(marks) > 3 else [marks[0], marks[-1]]:
+            shift = -11 if at == 0 else 11 if at == 1 else 0
+            figure.add_annotation(x=column, y=at, text=text, showarrow=False, yshift=shift, font={"size": 10})
     short = short_names([axis.name for axis in axes])
-    names = [*(short[axis.name] for axis in axes), "RMSE, px"]
-    ticks = {"tickvals": list(range(len(names))), "ticktext": names, "tickangle": -20}
-    figure.update_xaxes(showgrid=False, range=[-0.15, len(axes) + 0.6], **ticks)
-    return figure.update_yaxes(visible=False, range=[-0.06, 1.06])
+    names = [*(short[axis.name].replace("_", "<br>").replace(".", ".<br>") for axis in axes), "RMSE, px"]
+    ticks = {"tickvals": list(range(len(names))), "ticktext": names, "tickangle": 0}
+    figure.update_xaxes(showgrid=False, range=[-0.4, len(axes) + 0.4], **ticks)
+    return figure.update_yaxes(visible=False, range=[-0.09, 1.09])
 
 
 def timeline(bars: Sequence[Bar]) -> Figure:
@@ -226,7 +230,8 @@ def face_map(found: Sequence[Miss], face: str | None, name: str) -> Figure:
 
     ``face`` is a data URI of a picture of 96x96 pixels.
     """
-    figure = drawing(380, "x, px", "y, px", title={"text": name, "x": 0.02, "y": 0.98}, showlegend=False)
+    title = {"text": name, "x": 0.5, "y": 0.99, "font": {"size": 14}}
+    figure = drawing(430, "x, px", "y, px", title=title, showlegend=False)
     if face:
         place = {"x": -0.5, "y": -0.5, "sizex": SIZE, "sizey": SIZE, "sizing": "stretch", "layer": "below"}
         figure.add_layout_image(source=face, xref="x", yref="y", xanchor="left", yanchor="top", **place)
@@ -246,8 +251,9 @@ def face_map(found: Sequence[Miss], face: str | None, name: str) -> Figure:
     ]
     style = {"color": GIVEN, "size": 6, "line": {"color": "#ffffff", "width": 1}}
     _dots(figure, [one.at[0] for one in found], [one.at[1] for one in found], "keypoints", texts, style)
-    figure.update_xaxes(range=[-0.5, SIZE - 0.5], constrain="domain", showgrid=False, nticks=5)
-    return figure.update_yaxes(range=[SIZE - 0.5, -0.5], scaleanchor="x", constrain="domain", showgrid=False, nticks=5)
+    (left, right), (top, bottom) = (_around([one.at[k] for one in found], 13) for k in range(2))
+    figure.update_xaxes(range=[left, right], constrain="domain", showgrid=False, nticks=5)
+    return figure.update_yaxes(range=[bottom, top], scaleanchor="x", constrain="domain", showgrid=False, nticks=5)
 
 
 def compared(studies: dict[str, Progress], mean: float | None) -> Figure:
@@ -271,6 +277,11 @@ def _dots(figure: Figure, x: Any, y: Any, name: str, texts: list[str], marker: d
         figure.add_scatter(x=x, y=y, mode="markers", marker=marker, name=name, hovertext=texts, hoverinfo="text", **more)
 
 
+def _around(places: Sequence[float], margin: float) -> tuple[float, float]:
+    """The part of the picture's side that has the places in it, and some more."""
+    return max(min(places) - margin, -0.5), min(max(places) + margin, SIZE - 0.5)
+
+
 def _joined(curves: Sequence[Curve]) -> tuple[Floats, Floats, list[str]]:
     """Curves as one line with gaps."""
     x = np.concatenate([np.append(curve.epochs, np.nan) for curve in curves])
@@ -280,10 +291,11 @@ def _joined(curves: Sequence[Curve]) -> tuple[Floats, Floats, list[str]]:
 
 def _lines(figure: Figure, mean: float, noise: float | None, low: float) -> float:
     """Draw the line above which nothing was learnt and the one nobody gets below; returns where the axis may begin."""
+    noise = noise if noise and noise > 0.6 * low else None  # far below, it would only press all else together
     for name, value, colour in (("mean keypoint", mean, ABOVE), ("label noise", noise, PLAIN)):
         if value is not None:
             figure.add_hline(
                 y=value, line={"color": colour, "width": 1.2, "dash": "dash"}, annotation_text=f"{name} {value:.2f}",
-                annotation_position="bottom left", annotation_font_color=colour,
+                annotation_position="bottom left" if value == mean else "top left", annotation_font_color=colour,
             )  # fmt: skip
     return 0.93 * min(low, noise or low)

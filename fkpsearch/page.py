@@ -48,13 +48,15 @@ def plain(text: object) -> str:
     return html.escape(str(text))
 
 
-def pictures(uris: Iterable[tuple[str, str]], words: str, kind: str = "faces") -> str:
-    """Pictures in a grid, each with its own words, and a sentence below them all."""
-    tiles = "".join(
-        f'<div><img src="{uri}" alt="{plain(text)}" loading="lazy"><small>{plain(text)}</small></div>'
-        for uri, text in uris
-    )
-    return f'<figure><div class="{kind}">{tiles}</div>{caption(words)}</figure>'
+def pictures(tiles: Iterable[tuple[str, str]], words: str) -> str:
+    """Pictures (HTML) in a grid, each with its own words, and a sentence below them all."""
+    grid = "".join(f"<div>{picture}<small>{plain(text)}</small></div>" for picture, text in tiles)
+    return f'<figure><div class="faces">{grid}</div>{caption(words)}</figure>'
+
+
+def plate(uri: str, alt: str, words: str) -> str:
+    """One wide picture and its sentence."""
+    return f'<figure class="plate"><img src="{uri}" alt="{plain(alt)}">{caption(words)}</figure>'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], marked: Sequence[int] = ()) -> str:

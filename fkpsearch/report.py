@@ -52,12 +52,12 @@ def again(found: Findings, command: str) -> Section:
     ledger, best = found.ledger, found.best.number
     name = shlex.quote(ledger.folder.resolve().name)
     commands = [
-        f"fkpsearch export {name} --to out              # trial {best} as a model; scores the hold-out",
-        f"fkpsearch replay {name} --trial {best}               # train it again: does the value come back?",
-        f"fkpsearch run SPACE --name {name} --trials N   # go on searching; SPACE is the file in the study's folder",
-        f"fkpsearch report {name}                       # this page anew",
+        (f"fkpsearch export {name} --to out", f"trial {best} as a model; scores the hold-out"),
+        (f"fkpsearch replay {name} --trial {best}", "trains it again: does the value come back?"),
+        (f"fkpsearch run SPACE --name {name} --trials N", "goes on; SPACE is the file the study was begun with"),
+        (f"fkpsearch report {name}", "writes this page anew"),
     ]
-    body = f"<pre>{plain(chr(10).join(commands))}</pre>"
+    body = "".join(f"<p><code>{plain(words)}</code><br><small>{plain(why)}</small></p>" for words, why in commands)
     facts = ledger.facts
     rows = [
         ("study", str(ledger.folder.resolve())),
