@@ -1,4 +1,4 @@
-"""Typer commands; they (and those in searching.py) and `screen` are the only places that print.
+"""Typer commands; they (and those in searching.py and looking.py) and `screen` are the only places that print.
 
 Heavy imports live where they are used.
 """
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from fkpsearch import __version__, searching
+from fkpsearch import __version__, looking, searching
 from fkpsearch.errors import FkpError, FkpWarning, InputError, Problem
 from fkpsearch.options import DataFolder, open_data
 from fkpsearch.screen import console, hushed, progress
@@ -168,6 +168,8 @@ for command in (
     searching.run,
     searching.worker,
     searching.status,
+    looking.report,
+    looking.compare,
     searching.export,
     searching.migrate,
     searching.replay,

@@ -264,8 +264,7 @@ def compared(studies: dict[str, Progress], mean: float | None) -> Figure:
         known = np.isfinite(progress.best)
         line = {"color": colours[number % len(colours)], "width": 2.5, "shape": "hv"}
         x, y = progress.compute[known], progress.best[known]
-        marks = {"size": 5}
-        figure.add_scatter(x=x, y=y, mode="lines+markers", line=line, marker=marks, name=name, showlegend=True)
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, showlegend=True)
     if mean is not None:
         _lines(figure, mean, None, mean)
     return figure
