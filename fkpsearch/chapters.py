@@ -67,8 +67,8 @@ def progress(found: Findings) -> Section:
     curves = learning_curves(found.trials)
     learning = chart(
         figures.learning_curves(curves, mean, found.best.number), "curves",
-        "Each line is a trial: the smallest validation RMSE until each epoch. A cross is where the pruner ended one, as "
-        "others were better at the same epoch. Curves that end above the dashed line have learnt nothing.",
+        "Each line is a trial: the smallest validation RMSE until each epoch. A cross is where the pruner ended one, "
+        "as others were better at the same epoch. Curves that end above the dashed line have learnt nothing.",
     )  # fmt: skip
     return Section("progress", "Progress", f'<div class="pair">{time}{compute}</div><h3>Learning curves</h3>{learning}')
 
@@ -77,7 +77,9 @@ def importance(found: Findings) -> Section:
     """Which parameters decide."""
     weights = found.weights
     bars = [
-        _importance("finished", "Over finished trials", weights.over_finished, len(weights.finished.trials), "complete"),
+        _importance(
+            "finished", "Over finished trials", weights.over_finished, len(weights.finished.trials), "complete"
+        ),
         _importance(
             "common", f"Over all trials, at epoch {weights.epoch}", weights.over_common, len(weights.common.trials),
             f"trained to epoch {weights.epoch}",
@@ -87,11 +89,10 @@ def importance(found: Findings) -> Section:
     if weights.over_finished or weights.over_common:
         words = caption(
             "How much each parameter has to do with being among the best fifth (PED-ANOVA), as a share of all. The "
-            "whisker holds 90% of bootstrap samples of the trials. The upright mark is what chance alone reaches in one "
-            "case of twenty: a gray bar does not pass it, so nothing is known of it; a "
-            '<b class="good">green</b> one does. A search that has '
-            "narrowed a parameter down sees less of its influence. Finished trials are the good ones; the right "
-            "figure has the pruned ones, too, early in their training."
+            "whisker holds 90% of bootstrap samples of the trials. The upright mark is what chance alone "
+            "reaches in one case of twenty: a gray bar does not pass it, so nothing is known of it; a "
+            '<b class="good">green</b> one does. A search that has narrowed a parameter down sees less of it. '
+            "Finished trials are the good ones; the right figure has the pruned ones, too, early in their training."
         )
     body = f'<div class="pair">{"".join(bars)}</div>{words}'
     if weights.by_keypoint is not None:
@@ -126,9 +127,9 @@ def settings(found: Findings) -> Section:
     )
     body += chart(
         figures.parallel(trained, [axes[name] for name in order[:ACROSS]]), "parallel",
-        f"Each line is a trial, from its values of {'the parameters' if len(order) <= ACROSS else f'{ACROSS} parameters'} "
-        "to its RMSE at the right. Where the green lines of the best tenth run together, the value is found. A gap: the "
-        "trial has no such parameter.", swipe=True,
+        f"Each line is a trial, from its values of {min(len(order), ACROSS)} parameters to its RMSE at the right. "
+        "Where the green lines of the best tenth run together, the value is found. A gap: no such parameter.",
+        swipe=True,
     )  # fmt: skip
     common = found.weights.common
     numbers = [name for name in order if not axes[name].options][:2]
@@ -182,7 +183,7 @@ def errors(found: Findings) -> Section:
         for one in answers.worst
     ]
     words = (
-        f"The {len(tiles)} validation faces with the largest RMSE ({KEYPOINTS}). Some of them are labels gone wrong: they "
+        f"The {len(tiles)} validation faces with the largest RMSE ({KEYPOINTS}). Some are labels gone wrong: they "
         "stay, since a validation set that is cleaned by its own errors flatters."
     )
     return Section("errors", title, f"{body}<h3>The worst faces</h3>{pictures(tiles, words)}")
@@ -198,8 +199,8 @@ def training(found: Findings) -> Section:
     except InputError as why:
         return Section("training", "What training saw", f'<p class="note">No settings: {plain(why.problems[0])}.</p>')
     words = (
-        f"Faces as they are (left) and as trial {found.best.number} saw them, with their keypoints moved along. If you could "
-        "not place the keypoints there, neither can a net."
+        f"Faces as they are (left) and as trial {found.best.number} saw them, their keypoints moved along. If you "
+        "could not place the keypoints there, neither can a net."
     )
     uri = training_samples(found.data.faces, decided)
     return Section("training", "What training saw", plate(uri, "faces and what augmentation makes of them", words))
@@ -256,7 +257,7 @@ def _typical_faces(found: Findings) -> str:
         (answered_face(found.answers, place), f"{found.answers.off(place):.1f} px")
         for place in typical(found.answers, TYPICAL)
     ]
-    words = f"Validation faces of trial {found.best.number}, from its best to its poorest ({KEYPOINTS}), and each one's RMSE."
+    words = f"Validation faces of trial {found.best.number} and their RMSE, from good to poor ({KEYPOINTS})."
     return pictures(tiles, words)
 
 
@@ -284,8 +285,8 @@ def _holdout_words(found: Findings) -> str:
     if len(found.holdouts) > 1:
         warning = " Whoever chooses among them by these numbers makes the hold-out a second validation set."
     return (
-        f"<p><b>Hold-out</b>, on pictures that neither training nor search ever saw, scored once for each exported model: "
-        f"{seen}.{warning}</p>"
+        f"<p><b>Hold-out</b>, on pictures that neither training nor search ever saw, scored once for each exported "
+        f"model: {seen}.{warning}</p>"
     )
 
 
@@ -305,6 +306,6 @@ def _kaggle(found: Findings) -> str:
         body
         + caption(
             "Theirs are scores on Kaggle's test set, this study's is on its own validation faces: an honest pooled "
-            "validation RMSE follows Kaggle's to about 0.15 px on Kaggle's full training set, less closely on a part of it."
+            "validation RMSE follows Kaggle's to about 0.15 px where it has Kaggle's full training set."
         ),
     )

@@ -65,11 +65,18 @@ def best_so_far(progress: Progress, mean: float, noise: float | None = None, *, 
     for name, chosen, colour in (("complete", progress.complete, BEST), ("pruned", ~progress.complete, "#d39a2d")):
         some = chosen & np.isfinite(progress.values)
         texts = [f"trial {k}: {v:.3f} px" for k, v in zip(progress.numbers[some], progress.values[some], strict=True)]
-        style = {"color": colour, "size": 6, "opacity": 0.75, "symbol": "circle" if name == "complete" else "x-thin-open"}
+        style = {
+            "color": colour,
+            "size": 6,
+            "opacity": 0.75,
+            "symbol": "circle" if name == "complete" else "x-thin-open",
+        }
         _dots(figure, x[some], shown[some], name, texts, style)
     line = {"color": BEST, "width": 2.5, "shape": "hv"}
     known = np.isfinite(progress.best)
-    figure.add_scatter(x=x[known], y=progress.best[known], mode="lines", line=line, name="best so far", hoverinfo="skip")
+    figure.add_scatter(
+        x=x[known], y=progress.best[known], mode="lines", line=line, name="best so far", hoverinfo="skip"
+    )
     bottom = _lines(figure, mean, noise, float(np.nanmin(shown, initial=mean)))
     return figure.update_yaxes(range=[bottom, top * 1.02])
 
@@ -110,7 +117,7 @@ def importance_bars(found: Sequence[Importance]) -> Figure:
         "arrayminus": [100 * (one.share - one.low) for one in rows], "color": PLAIN, "thickness": 1.2, "width": 3,
     }  # fmt: skip
     texts = [
-        f"{one.name}: {one.share:.1%}, 90% interval {one.low:.1%} to {one.high:.1%}, chance below {min(one.chance, 1):.1%}"
+        f"{one.name}: {one.share:.1%}, from {one.low:.1%} to {one.high:.1%}; chance reaches {min(one.chance, 1):.1%}"
         for one in rows
     ]
     names = [short[one.name] for one in rows]
@@ -132,7 +139,8 @@ def importance_by_keypoint(names: Sequence[str], shares: Floats) -> Figure:
     figure.add_heatmap(
         z=100 * shares[order], x=[name.replace("_", " ") for name in NAMES], y=[short[names[k]] for k in order],
         colorscale=[[0, "rgba(13, 159, 131, 0.04)"], [1, BEST]], zmin=0, xgap=2, ygap=2,
-        hovertemplate="%{y} on %{x}: %{z:.1f}%<extra></extra>", colorbar={"title": "%", "thickness": 10, "outlinewidth": 0},
+        hovertemplate="%{y} on %{x}: %{z:.1f}%<extra></extra>",
+        colorbar={"title": "%", "thickness": 10, "outlinewidth": 0},
     )  # fmt: skip
     return figure.update_xaxes(tickangle=-60, dtick=1, showgrid=False).update_yaxes(dtick=1, showgrid=False)
 
@@ -164,8 +172,9 @@ def contour(trials: Sequence[FrozenTrial], values: Floats, x: Axis, y: Axis) -> 
     figure = drawing(400, short[x.name], short[y.name])
     grid = np.linspace(0, 1, 40)
     figure.add_contour(
-        x=grid, y=grid, z=surface(*places, known), colorscale=SCALE, contours={"coloring": "fill", "showlines": False},
-        ncontours=18, hoverinfo="skip", opacity=0.75, colorbar={"title": "px", "thickness": 10, "outlinewidth": 0},
+        x=grid, y=grid, z=surface(places[0], places[1], known), colorscale=SCALE, hoverinfo="skip",
+        contours={"coloring": "fill", "showlines": False}, ncontours=18, opacity=0.75,
+        colorbar={"title": "px", "thickness": 10, "outlinewidth": 0},
     )  # fmt: skip
     texts = [f"trial {trials[k].number}: {values[k]:.3f} px" for k in rows]
     style = {"color": "#ffffff", "size": 6, "line": {"color": "#20242b", "width": 1}}
@@ -177,7 +186,7 @@ def contour(trials: Sequence[FrozenTrial], values: Floats, x: Axis, y: Axis) -> 
 
 
 def parallel(trials: Sequence[FrozenTrial], axes: Sequence[Axis]) -> Figure:
-    """A line a trial across the parameters to its RMSE: the best tenth green on top. A gap = it has no such parameter."""
+    """A line a trial across the parameters to its RMSE, the best tenth green on top; a gap = no such parameter."""
     values = np.array([value_of(one) for one in trials])
     some = [k for k in np.argsort(-values) if np.isfinite(values[k])]
     low, high = values[some].min(), np.percentile(values[some], 90)
@@ -273,7 +282,9 @@ def compared(studies: dict[str, Progress], mean: float | None) -> Figure:
 def _dots(figure: Figure, x: Any, y: Any, name: str, texts: list[str], marker: dict[str, Any], **more: Any) -> None:
     """A cloud of markers, each with its own words; none where there is nothing to mark."""
     if len(texts):
-        figure.add_scatter(x=x, y=y, mode="markers", marker=marker, name=name, hovertext=texts, hoverinfo="text", **more)
+        figure.add_scatter(
+            x=x, y=y, mode="markers", marker=marker, name=name, hovertext=texts, hoverinfo="text", **more
+        )
 
 
 def _around(places: Sequence[float], margin: float) -> tuple[float, float]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Tick = Callable[[int, int], None]
 
 KAGGLE_ROWS = 2_000
-"""Fewer training rows are not Kaggle's, though they may have its two populations: faces96 has 3,273, the demo set 600"""
+"""Fewer training rows are not Kaggle's, though they may have two populations: faces96 has 3,273, the demo set 600"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,9 @@ def gather(ledger: Ledger, data: Path | None = None, tick: Tick = lambda done, t
     trials = ledger.trials
     own = sorted(filter(counts_as_best, trials), key=best_key)
     if not own:
-        raise StudyError(Problem(str(ledger.folder), "has no complete trial yet", advice="give it more with `fkpsearch run`"))
+        raise StudyError(
+            Problem(str(ledger.folder), "has no complete trial yet", advice="give it more with `fkpsearch run`")
+        )
     pictures, missing = open_pictures(ledger, data)
     tick(5, 100)
     kept = validations(ledger, own, lambda done, total: tick(5 + 25 * done // total, 100))
@@ -178,7 +180,9 @@ def answers_of(ledger: Ledger, data: Data, validation: Validation) -> Answers:
     parts = split(data.faces, **common_split(ledger.space).model_dump())
     mean = mean_keypoints(data.faces.keypoints[parts.training])
     found = misses(validation.predictions, faces.truth, faces.population, mean)
-    return Answers(faces, validation.rows, validation.predictions, found, worst_faces(validation.predictions, faces.truth))
+    return Answers(
+        faces, validation.rows, validation.predictions, found, worst_faces(validation.predictions, faces.truth)
+    )
 
 
 def floor_of(ledger: Ledger, data: Data) -> Floor | None:
@@ -197,5 +201,3 @@ def holdouts(ledger: Ledger) -> dict[int, dict[str, Any]]:
         except (OSError, ValueError):  # half of a file can be no score
             continue
     return found
-
-

@@ -36,7 +36,9 @@ class Axis:
         """Where a value lies: 0 at the low end, 1 at the high end, options evenly between."""
         if self.options:
             return 0.5 if len(self.options) == 1 else self.options.index(value) / (len(self.options) - 1)
-        low, high, at = (math.log(x) for x in (self.low, self.high, value)) if self.log else (self.low, self.high, value)
+        low, high, at = (
+            (math.log(x) for x in (self.low, self.high, value)) if self.log else (self.low, self.high, value)
+        )
         return 0.5 if high == low else float((at - low) / (high - low))
 
     def ticks(self) -> list[tuple[float, str]]:

@@ -299,7 +299,9 @@ def _recorded(study: optuna.Study, url: str | None) -> dict[str, Any]:
 def _facts(folder: Path, known: dict[str, Any]) -> Facts:
     if _release(written := str(known.get("version", ""))) > _release(__version__):
         advice = "update fkpsearch"
-        raise StudyError(Problem(str(folder), f"was written by fkpsearch {written}, this is {__version__}", advice=advice))
+        raise StudyError(
+            Problem(str(folder), f"was written by fkpsearch {written}, this is {__version__}", advice=advice)
+        )
     try:
         return Facts(**{name: known[name] for name in Facts.__dataclass_fields__})
     except KeyError as name:

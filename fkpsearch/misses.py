@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fkpsearch.data import are_labelled
 from fkpsearch.keypoints import NAMES, POPULATIONS, rmse
 
 Floats = NDArray[np.floating]
@@ -38,9 +39,7 @@ class Worst:
     """Over its labelled numbers, in pixels"""
 
 
-def misses(
-    predicted: Floats, truth: Floats, population: NDArray[np.int8], mean: Floats
-) -> dict[str, tuple[Miss, ...]]:
+def misses(predicted: Floats, truth: Floats, population: NDArray[np.int8], mean: Floats) -> dict[str, tuple[Miss, ...]]:
     """By population, for those keypoints that are labelled there.
 
     ``predicted`` and ``truth`` are ``[v, 15, 2]`` in pixels, NaN in ``truth`` = not labelled, ``population`` is
@@ -50,7 +49,7 @@ def misses(
     for number, name in enumerate(POPULATIONS):
         rows = population == number
         answers, labels = np.asarray(predicted[rows], np.float64), np.asarray(truth[rows], np.float64)
-        labelled = ~np.isnan(labels).any(axis=2)
+        labelled = are_labelled(labels)
         found[name] = tuple(
             Miss(
                 keypoint,
@@ -67,7 +66,7 @@ def misses(
 
 
 def worst_faces(predicted: Floats, truth: Floats, count: int = 24) -> list[Worst]:
-    """The ``count`` pictures with the largest RMSE over their own labels, worst first; those without labels are none."""
+    """The ``count`` pictures with the largest RMSE over their own labels, worst first; none without any label."""
     each = [(rmse(answer, label), place) for place, (answer, label) in enumerate(zip(predicted, truth, strict=True))]
     known = sorted(((value, place) for value, place in each if not np.isnan(value)), key=lambda one: (-one[0], one[1]))
     return [Worst(place, value) for value, place in known[:count]]

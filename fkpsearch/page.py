@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 STYLE = Path(__file__).with_name("page.css")
 
-CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False, "scrollZoom": False, "doubleClick": "reset"}
+CONFIG = {
+    "responsive": True,
+    "displaylogo": False,
+    "displayModeBar": False,
+    "scrollZoom": False,
+    "doubleClick": "reset",
+}
 """Of plotly.js. Its mode bar would cover a figure on a phone."""
 
 
@@ -64,11 +70,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], marked: Sequenc
     right = [name.startswith(">") for name in head]
 
     def line(tag: str, cells: Sequence[object], style: str = "") -> str:
-        inner = (f'<{tag}{" class=n" if r else ""}>{plain(cell)}</{tag}>' for cell, r in zip(cells, right, strict=True))
+        inner = (f"<{tag}{' class=n' if r else ''}>{plain(cell)}</{tag}>" for cell, r in zip(cells, right, strict=True))
         return f"<tr{style}>{''.join(inner)}</tr>"
 
     body = "".join(line("td", row, " class=mark" if n in marked else "") for n, row in enumerate(rows))
-    return f'<div class="swipe"><table><thead>{line("th", [name.lstrip(">") for name in head])}</thead>{body}</table></div>'
+    top = line("th", [name.lstrip(">") for name in head])
+    return f'<div class="swipe"><table><thead>{top}</thead>{body}</table></div>'
 
 
 def cards(facts: Iterable[tuple[str, str, str]]) -> str:

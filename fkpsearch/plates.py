@@ -35,7 +35,7 @@ def answered_face(answers: Answers, place: int) -> str:
     picture = as_uri(answers.faces.images[place], "png")
     given, said = answers.faces.truth[place], answers.predictions[place]
     marks = [
-        f'<g><title>{name.replace("_", " ")}: {np.hypot(*(end - start)):.1f} px off</title>'
+        f"<g><title>{name.replace('_', ' ')}: {np.hypot(*(end - start)):.1f} px off</title>"
         f'<path d="M{_xy(start)}L{_xy(end)}"/>{_dot(start, "given")}{_dot(end, "predicted")}</g>'
         for name, start, end in zip(NAMES, given, said, strict=True)
         if np.isfinite([start, end]).all()

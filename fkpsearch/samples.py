@@ -52,9 +52,7 @@ def draw_samples(
     write_png(path, samples(faces, settings, seed, prepare=prepare, each=each))
 
 
-def samples(
-    faces: Faces, settings: Augment, seed: int, *, prepare: Prepare = AS_THEY_ARE, each: int = 4
-) -> Picture:
+def samples(faces: Faces, settings: Augment, seed: int, *, prepare: Prepare = AS_THEY_ARE, each: int = 4) -> Picture:
     """A row for each of ``each`` faces of every population, evenly over the file; keypoints are drawn.
 
     The original, cut out as ``prepare`` says, comes first, then what training sees: with copies those, else draws of
