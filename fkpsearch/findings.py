@@ -16,7 +16,7 @@ from fkpsearch.artifacts import open_artifacts
 from fkpsearch.data import Data, Faces, load_data, split
 from fkpsearch.errors import DataError, ExportError, Problem, StudyError
 from fkpsearch.importance import Importance, Scored, at_epoch, common_epoch, finished, importances, importances_of_each
-from fkpsearch.keypoints import mean_keypoints, rmse, rmse_by_keypoint
+from fkpsearch.keypoints import COUNT, mean_keypoints, rmse, rmse_by_keypoint
 from fkpsearch.ledger import Ledger, best_key, counts_as_best
 from fkpsearch.lint import common_split
 from fkpsearch.misses import Miss, Worst, misses, worst_faces
@@ -168,7 +168,7 @@ def weigh(trials: list[FrozenTrial], data: Data | None, kept: Mapping[int, Valid
         assert data
         one = kept[trial.number]
         rows.append(list(rmse_by_keypoint(one.predictions, data.faces.truth[one.rows]).values()))
-    each = Scored(answered, np.array(rows, np.float64).reshape(len(answered), -1))
+    each = Scored(answered, np.array(rows, np.float64).reshape(-1, COUNT))
     names, shares = importances_of_each(each) if each.enough else ([], None)
     tick(1, 1)
     return Weights(done, over_finished, epoch, common, over_common, names, shares, len(answered))

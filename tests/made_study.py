@@ -21,8 +21,9 @@ from fkpsearch.engine import prunes_at
 from fkpsearch.environment import record
 from fkpsearch.ledger import ENVIRONMENT, OPTUNA, SECONDS, TRIALS, Facts, Ledger, begin
 from fkpsearch.lint import common_split, most_epochs
+from fkpsearch.plain import to_yaml
 from fkpsearch.settings import settings_of, write_settings
-from fkpsearch.space import Space
+from fkpsearch.space import Space, parse_space
 from fkpsearch.storage import default_url, open_storage
 from fkpsearch.strategy import build_pruner, build_sampler, strategy_of
 from fkpsearch.study import mean_keypoint_line
@@ -59,17 +60,16 @@ def floor_of(params: dict[str, Any]) -> float:
 
 
 def make_study(space: Space, recipe: Recipe) -> Ledger:
-    """Write the study into the recipe's folder."""
+    """Write the study into the recipe's folder; the sampler chooses, nothing is enqueued."""
     data, folder = recipe.data, recipe.folder
+    tree = {name: part for name, part in space.tree.items() if name != "enqueue"}
+    space = parse_space(to_yaml(tree), space.place)
     folder.mkdir(parents=True, exist_ok=True)
     line = mean_keypoint_line(common_split(space), data)
     facts = Facts(OPTUNA, recipe.seed, str(data.folder.resolve()), data.faces.fingerprint, line)
     ledger = begin(folder, space, facts, seed_matters=False, storage=open_storage(default_url(folder)))
     trials = _imagined(space, recipe, line)
-    for trial in ledger.trials:  # the enqueued ones are among the imagined
-        ledger.study.tell(trial.number, state=TrialState.FAIL)
-    offset = len(ledger.trials)
-    for trial in trials[offset:]:
+    for trial in trials:
         ledger.study.add_trial(trial)
     ledger.study.set_user_attr(TRIALS, recipe.trials)
     command = f"fkpsearch run {space.place} --trials {recipe.trials}"
