@@ -1,9 +1,9 @@
 """How long a report of 200 trials takes, and how large it is: ``python benchmarks/report.py [DIR]``.
 
-The study is made as a search leaves one (tests/made_study.py): Optuna's TPE and ASHA on `spaces/laptop.yaml`, 25 epochs,
-answers of every complete trial to the validation faces of faces96 (the demo set where that is not there), all in SQLite
-and files. The report is then written by the command line in a process of its own, three times. Exit status 1 where
-the quickest takes more than 20 s or the file has more than 15 MB. The bar is the project's own.
+The study is made as a search leaves one (tests/made_study.py): Optuna's TPE and ASHA on `spaces/laptop.yaml`, 25
+epochs, answers of every complete trial to the validation faces of faces96 (the demo set where that is not there), all
+in SQLite and files. The report is then written by the command line in a process of its own, three times. Exit status 1
+where the quickest takes more than 20 s or the file has more than 15 MB. The bar is the project's own.
 """
 
 from __future__ import annotations

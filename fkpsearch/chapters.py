@@ -27,7 +27,7 @@ ACROSS = 7
 """Parameters in the figure of parallel coordinates, those that decide most"""
 
 
-TYPICAL = 12
+TYPICAL = 6
 """Faces shown first"""
 
 
@@ -47,30 +47,18 @@ def result(found: Findings) -> Section:
     if floor:
         words = f"label noise, from {floor.pictures} pictures labelled twice ({floor.low:.2f} to {floor.high:.2f})"
         facts.insert(3, ("nobody can beat", f"{floor.rmse:.2f} px", words))
-    body = cards(facts) + _learnt(found) + _typical_faces(found) + _holdout_words(found)
+    body = cards(facts) + _learnt(found) + _typical_faces(found) + _best_so_far(found) + _holdout_words(found)
     return Section("result", "Result", body + (_kaggle(found) if found.is_kaggle else ""))
 
 
-def progress(found: Findings) -> Section:
-    """The best so far."""
-    told, mean = progress_of(found.trials), found.ledger.facts.mean_rmse
-    noise = found.floor.rmse if found.floor else None
-    time = chart(
-        figures.best_so_far(told, mean, noise, over="time"), "time",
-        "Each dot is a trial where it ended, a cross one that was ended early; the line is the best until then. "
-        "Lower is better.",
-    )  # fmt: skip
-    compute = chart(
-        figures.best_so_far(told, mean, noise, over="compute"), "compute",
-        "The same over the hours that workers spent: where the line has gone flat, more trials buy little.",
-    )  # fmt: skip
-    curves = learning_curves(found.trials)
-    learning = chart(
-        figures.learning_curves(curves, mean, found.best.number), "curves",
+def curves(found: Findings) -> Section:
+    """How each trial learnt."""
+    figure = figures.learning_curves(learning_curves(found.trials), found.ledger.facts.mean_rmse, found.best.number)
+    words = (
         "Each line is a trial: the smallest validation RMSE until each epoch. A cross is where the pruner ended one, "
-        "as others were better at the same epoch. Curves that end above the dashed line have learnt nothing.",
-    )  # fmt: skip
-    return Section("progress", "Progress", f'<div class="pair">{time}{compute}</div><h3>Learning curves</h3>{learning}')
+        "as others were better at the same epoch. Curves that end above the dashed line have learnt nothing."
+    )
+    return Section("curves", "Learning curves", chart(figure, "curves", words))
 
 
 def importance(found: Findings) -> Section:
@@ -259,6 +247,22 @@ def _typical_faces(found: Findings) -> str:
     ]
     words = f"Validation faces of trial {found.best.number} and their RMSE, from good to poor ({KEYPOINTS})."
     return pictures(tiles, words)
+
+
+def _best_so_far(found: Findings) -> str:
+    """Over time, and over compute."""
+    told, mean = progress_of(found.trials), found.ledger.facts.mean_rmse
+    noise = found.floor.rmse if found.floor else None
+    time = chart(
+        figures.best_so_far(told, mean, noise, over="time"), "time",
+        "Each dot is a trial where it ended, a cross one that was ended early; the line is the best until then. "
+        "Lower is better.",
+    )  # fmt: skip
+    compute = chart(
+        figures.best_so_far(told, mean, noise, over="compute"), "compute",
+        "The same over the time that workers spent: where the line has gone flat, more trials buy little.",
+    )  # fmt: skip
+    return f'<div class="pair">{time}{compute}</div>'
 
 
 def _holdout_card(found: Findings) -> tuple[str, str]:

@@ -41,7 +41,7 @@ def drawing(height: int, x: str = "", y: str = "", **layout: Any) -> Figure:
     return go.Figure(
         layout={
             "height": height,
-            "margin": {"l": 8, "r": 8, "t": 34, "b": 8},
+            "margin": {"l": 8, "r": 8, "t": 30, "b": 8},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"family": "Inter, system-ui, sans-serif", "size": 12, "color": PLAIN},
@@ -57,9 +57,10 @@ def drawing(height: int, x: str = "", y: str = "", **layout: Any) -> Figure:
 
 def best_so_far(progress: Progress, mean: float, noise: float | None = None, *, over: str = "time") -> Figure:
     """The best RMSE over ``time`` or over ``compute``, each trial a dot where it ended."""
-    title = "when a trial ended" if over == "time" else "compute, hours of workers"
-    figure = drawing(330, title, "validation RMSE, px")
-    x = np.array(progress.ended, "datetime64[ms]") if over == "time" else progress.compute
+    title, x = ("when a trial ended", np.array(progress.ended, "datetime64[ms]"))  # type: str, NDArray[Any]
+    if over == "compute":
+        title, x = _spent(progress.compute, progress.compute[-1:].sum())
+    figure = drawing(310, title, "validation RMSE, px")
     top = 1.06 * max(mean, np.nanmax(progress.best, initial=0.0))
     shown = np.minimum(progress.values, top)
     for name, chosen, colour in (("complete", progress.complete, BEST), ("pruned", ~progress.complete, "#d39a2d")):
@@ -267,12 +268,13 @@ def face_map(found: Sequence[Miss], face: str | None, name: str) -> Figure:
 
 def compared(studies: dict[str, Progress], mean: float | None) -> Figure:
     """The best RMSE of several studies over their compute."""
-    figure = drawing(420, "compute, hours of workers", "best validation RMSE, px")
+    most = max((float(one.compute[-1:].sum()) for one in studies.values()), default=0.0)
+    figure = drawing(420, _spent(np.empty(0), most)[0], "best validation RMSE, px")
     colours = (BEST, "#a64fc4", "#d39a2d", "#1f7a8c", "#c0563b", "#5b6ee1", "#6b8e23", "#b5446e")
     for number, (name, progress) in enumerate(studies.items()):
         known = np.isfinite(progress.best)
         line = {"color": colours[number % len(colours)], "width": 2.5, "shape": "hv"}
-        x, y = progress.compute[known], progress.best[known]
+        x, y = _spent(progress.compute, most)[1][known], progress.best[known]
         figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, showlegend=True)
     if mean is not None:
         _lines(figure, mean, None, mean)
@@ -290,6 +292,11 @@ def _dots(figure: Figure, x: Any, y: Any, name: str, texts: list[str], marker: d
 def _around(places: Sequence[float], margin: float) -> tuple[float, float]:
     """The part of the picture's side that has the places in it, and some more."""
     return max(min(places) - margin, -0.5), min(max(places) + margin, SIZE - 0.5)
+
+
+def _spent(hours: Floats, most: float) -> tuple[str, Floats]:
+    """The axis of compute, and places on it: minutes where it was less than two hours."""
+    return ("compute, minutes of workers", 60 * hours) if most < 2 else ("compute, hours of workers", hours)
 
 
 def _joined(curves: Sequence[Curve]) -> tuple[Floats, Floats, list[str]]:

@@ -17,7 +17,7 @@ REPORT = "report.html"
 
 CHAPTERS = (
     chapters.result,
-    chapters.progress,
+    chapters.curves,
     chapters.importance,
     chapters.settings,
     chapters.time,
