@@ -1,4 +1,4 @@
-"""Typer commands; they (and those in searching.py and shipping.py) and `screen` are the only places that print.
+"""Typer commands; they (and those in the modules imported here) and `screen` are the only places that print.
 
 Heavy imports live where they are used.
 """
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from fkpsearch import __version__, confirming, searching, shipping
+from fkpsearch import __version__, confirming, looking, searching, shipping
 from fkpsearch.errors import FkpError, FkpWarning, InputError, Problem
 from fkpsearch.options import DataFolder, open_data
 from fkpsearch.screen import console, hushed, progress
@@ -173,6 +173,8 @@ for command in (
     searching.run,
     searching.worker,
     searching.status,
+    looking.report,
+    looking.compare,
     shipping.export,
     shipping.ensemble,
     searching.migrate,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MODEL = "model.keras"
 OLDER = ("validation.npz", MODEL)
 CHECKPOINT = "checkpoint.npz"
+HOLDOUT = "holdout.json"
 LEFT = ("history.csv", *OLDER, CHECKPOINT)
 
 

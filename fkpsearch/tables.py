@@ -198,6 +198,9 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
         workers = f"{one['workers']} worker{'s' if one['workers'] > 1 else ''}"
         facts.add_row("supervisor", f"{one['host']}, process {one['pid']}, {workers}")
     facts.add_row("engine", status["engine"])
+    facts.add_row("sampler", status["sampler"])
+    if groups := status["joint_parameters"]:
+        facts.add_row("joint", Text("; ".join(map(_group, groups[:4])) + (" ..." if len(groups) > 4 else "")))
     facts.add_row("data", status["data"])
     states = Text("   ").join(
         Text(f"{count} {state.lower()}", STYLES[state]) for state, count in status["trials"].items() if count
@@ -230,6 +233,13 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
             reasons.add_row(str(len(numbers)), Text(state, STYLES[state]), Text(reason), Text(which, "dim"))
         parts += ["", reasons]
     return Group(*parts)
+
+
+def _group(names: Sequence[str]) -> str:
+    """Parameters that are drawn together: a few by name, else how many."""
+    if len(names) == 1:
+        return f"{names[0]} by itself"
+    return f"{len(names)} parameters together" + (f": {', '.join(names)}" if len(names) < 4 else "")
 
 
 def _grouped(reasons: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[int]]:

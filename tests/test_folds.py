@@ -19,7 +19,6 @@ from fkpsearch.crossval import history_of, of_fold, train_folds, worth
 from fkpsearch.data import Data, Faces, load_data, split
 from fkpsearch.errors import DataError, Diverged, ExportError, SpaceError, Stopped
 from fkpsearch.events import EpochDone, Event, TrialStarted
-from fkpsearch.shipment import export
 from fkpsearch.folds import cut, judged
 from fkpsearch.keypoints import FULL, SPARSE, rmse
 from fkpsearch.ledger import Ledger, read
@@ -27,6 +26,7 @@ from fkpsearch.lint import check_space
 from fkpsearch.replay import find_original, in_words, replay
 from fkpsearch.run_folder import CHECKPOINT, read_validation
 from fkpsearch.settings import Settings, SplitSettings, ValidationSettings, settings_of
+from fkpsearch.shipment import export
 from fkpsearch.space import parse_space
 from fkpsearch.study import search
 from fkpsearch.train import Epoch, Outcome, train
