@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from fkpsearch import __version__, searching
+from fkpsearch import __version__, searching, showing
 from fkpsearch.errors import FkpError, FkpWarning, InputError, Problem
 from fkpsearch.options import DataFolder, open_data
 from fkpsearch.screen import console, hushed, progress
@@ -168,6 +168,7 @@ for command in (
     searching.run,
     searching.worker,
     searching.status,
+    showing.dashboard,
     searching.export,
     searching.migrate,
     searching.replay,
