@@ -26,9 +26,8 @@ def draw_curve(title: str, curve: Curve, *, mean_rmse: float, other: Curve = (),
     axes = _axes([*own, *grey], mean_rmse)
     epoch, rmse = min(own, key=lambda point: point[1])
     parts = _grid(axes)
-    if mean_rmse <= axes.high:
-        parts.append(_line("mean", axes, [(1, mean_rmse), (axes.last, mean_rmse)]))
-        parts.append(_text("note", LEFT + 6, axes.y(mean_rmse) - 6, f"mean keypoint {mean_rmse:.3f}"))
+    parts.append(_line("mean", axes, [(1, mean_rmse), (axes.last, mean_rmse)]))
+    parts.append(_text("note", LEFT + 6, axes.y(mean_rmse) - 6, f"mean keypoint {mean_rmse:.3f}"))
     if grey:
         at, height = grey[-1]
         parts.append(_line("other", axes, grey))
@@ -58,9 +57,11 @@ class _Axes:
 
 
 def _axes(points: Curve, mean_rmse: float) -> _Axes:
+    """Such that the line of the mean keypoint is always there: a curve that stays above it has learnt nothing."""
     rmses = [rmse for _, rmse in points]
-    high = mean_rmse * HEADROOM if min(rmses) < mean_rmse else max(rmses)
-    return _Axes(max(2, *(epoch for epoch, _ in points)), _ticks(min(rmses), max(high, min(rmses) + 0.1)))
+    low = min(mean_rmse, *rmses)
+    high = mean_rmse * HEADROOM if low < mean_rmse else max(rmses)
+    return _Axes(max(2, *(epoch for epoch, _ in points)), _ticks(low, max(high, low + 0.1)))
 
 
 def _grid(axes: _Axes) -> list[str]:

@@ -10,6 +10,7 @@ import typer
 
 from fkpsearch.errors import InputError, Problem
 from fkpsearch.options import STUDIES, Storage, StudiesFolder, StudyArgument, open_data
+from fkpsearch.screen import spinner
 
 if TYPE_CHECKING:
     from fkpsearch.data import Faces
@@ -33,11 +34,14 @@ def dashboard(
 
     Each trial's page has its learning curve, its settings and validation faces with given and predicted keypoints.
     """
-    from fkpsearch.dashboard import serving
     from fkpsearch.gate import check_token
     from fkpsearch.ledger import find
 
     check_token(host, token)
+    with spinner("starting"):
+        import optuna_dashboard  # noqa: F401 (it brings scikit-learn: seconds)
+
+        from fkpsearch.dashboard import serving
     ledger = find(study, studies, storage)
     faces = faces_of(ledger, data)
     with serving(ledger, faces, host=host, port=port, token=token) as server:
