@@ -16,12 +16,14 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import optuna
 import optuna_dashboard  # noqa: F401 (it takes its time, and a search would be over)
 import pytest
+import servers
 from bottle import HTTPError
 from conftest import Call, caller
 from tiny import command, go
@@ -247,6 +249,20 @@ def test_of_a_storage_with_several_studies_only_the_one_is_shown(data: Data, tmp
         assert visit.ask("api/studies/0")[0] == 404
 
 
+def test_a_study_in_a_database_server_is_shown_to_many_at_once_and_behind_its_proxy_too(
+    data: Data, tmp_path: Path
+) -> None:
+    with servers.postgres() as server:
+        url = server.new_database()
+        go(tmp_path / "far", data, 4, url=url)
+        behind = url.replace("postgresql:", "postgresql+psycopg:")
+        with servers.running(servers.GrpcProxy(tmp_path, behind)) as proxy:
+            for one in (url, proxy.url()):
+                with visiting(find("far", tmp_path, one)) as visit, ThreadPoolExecutor(8) as threads:
+                    found = list(threads.map(visit.json, ["api/studies/1"] * 40))
+                assert all(len(detail["trials"]) == 4 for detail in found)
+
+
 def test_files_that_other_hosts_made_come_from_the_studys_store(data: Data, tmp_path: Path) -> None:
     shared, url = tmp_path / "shared", f"journal://{tmp_path}/all.journal"
     shared.mkdir()
@@ -321,7 +337,7 @@ def test_the_command_serves_until_it_is_told_to_end_and_keeps_the_token_to_itsel
     assert process.stdout
     first = process.stdout.readline()
     (url,) = re.findall(r"http://127\.0\.0\.1:[0-9]+/", first)
-    visit = Visit(url, read(study).best(1)[0])
+    visit = Visit(url)
     assert visit.ask("api/studies")[0] == 401
     status, _, headers = visit.ask(f"api/studies?token={token}")
     assert status == 200

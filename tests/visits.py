@@ -35,9 +35,9 @@ def finished_study(folder: Path, data: Data) -> Path:
 
 
 class Visit:
-    """A dashboard to ask, and the best trial of its study."""
+    """A dashboard to ask, and the best trial of its study when it was opened."""
 
-    def __init__(self, url: str, best: FrozenTrial) -> None:
+    def __init__(self, url: str, best: FrozenTrial | None = None) -> None:
         self.url, self.best = url, best
 
     def ask(self, path: str, method: str = "GET") -> Answer:
@@ -62,7 +62,7 @@ def visiting(ledger: Ledger, faces: Faces | None = None, token: str | None = Non
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
-            yield Visit(server.url, ledger.best(1)[0])
+            yield Visit(server.url, next(iter(ledger.best(1)), None))
         finally:
             server.shutdown()
             thread.join()
