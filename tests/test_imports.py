@@ -29,8 +29,8 @@ ROWS = (
     "study once samples status",
     "migrate replay",
     "card export",
-    "curve gate onlooker exhibits",
-    "tables glance dashboard live screen options searching showing cli",
+    "curve gate onlooker exhibits account download submit",
+    "tables glance dashboard live screen options searching showing kaggling cli",
 )
 ORDER = [name for row in ROWS for name in row.split()]
 """Every module; each may import only what stands before it."""
