@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from fkpsearch import __version__, confirming, looking, searching, shipping
+from fkpsearch import __version__, confirming, kaggling, looking, searching, shipping, showing
 from fkpsearch.errors import FkpError, FkpWarning, InputError, Problem
 from fkpsearch.options import DataFolder, open_data
 from fkpsearch.screen import console, hushed, progress
@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # a local may hold a password
 )
-data_app = typer.Typer(help="Look at the data, or make some.", no_args_is_help=True)
+data_app = typer.Typer(help="Get the data, look at it, or make some.", no_args_is_help=True)
 space_app = typer.Typer(help="Look at a search space.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(space_app, name="space")
@@ -72,6 +72,9 @@ def data_demo(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     with progress("drawing faces") as tick:
         make_demo(folder, on_progress=tick)
     typer.echo(f"a synthetic data set in Kaggle's format: {folder}")
+
+
+data_app.command("download")(kaggling.data_download)
 
 
 @space_app.command("check")
@@ -173,13 +176,15 @@ for command in (
     searching.run,
     searching.worker,
     searching.status,
+    showing.dashboard,
     looking.report,
     looking.compare,
-    shipping.export,
+    confirming.confirm,
     shipping.ensemble,
+    shipping.export,
+    kaggling.submit,
     searching.migrate,
     searching.replay,
-    confirming.confirm,
 ):
     app.command()(command)
 
