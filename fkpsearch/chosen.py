@@ -21,7 +21,7 @@ from fkpsearch.ledger import COPY, Ledger, find
 from fkpsearch.once import train_once
 from fkpsearch.plain import writing
 from fkpsearch.replay import Original, find_original, place_of
-from fkpsearch.run_folder import MODEL, read_validation
+from fkpsearch.run_folder import HOLDOUT, MODEL, read_validation
 from fkpsearch.scores import Scores
 from fkpsearch.settings import Settings, read_settings
 from fkpsearch.shelf import bring_home
@@ -29,8 +29,6 @@ from fkpsearch.storage import DATABASE
 
 OnEpoch = Callable[[str, int, int], None]
 """Hears what is being trained, and how many epochs of how many are over"""
-
-HOLDOUT = "holdout.json"
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def compare(ledgers: Sequence[Ledger]) -> list[Compared]:
                 hours=sum(map(seconds_of, ledger.trials)) / 3600,
                 holdout=seen[best.number]["rmse"] if best and best.number in seen else None,
                 progress=progress,
-                scale=(ledger.facts.fingerprint, *common_split(ledger.space).model_dump().items()),
+                scale=(ledger.facts.fingerprint, *common_split(ledger.space)),
             )
         )
     return found

@@ -21,11 +21,11 @@ from bottle import HTTPError
 from fkpsearch.artifacts import RECORD, Artifacts, id_of, path_of
 from fkpsearch.curve import Curve, draw_curve
 from fkpsearch.errors import InputError
-from fkpsearch.export import draw_faces
 from fkpsearch.gate import ONLY_LOOKS
 from fkpsearch.ledger import Ledger
 from fkpsearch.run_folder import read_validation
 from fkpsearch.shelf import RESULTS
+from fkpsearch.shipment import draw_faces
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

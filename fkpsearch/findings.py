@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch.artifacts import open_artifacts
-from fkpsearch.data import Data, Faces, load_data, split
+from fkpsearch.data import Data, Faces, load_data
 from fkpsearch.errors import DataError, ExportError, Problem, StudyError
+from fkpsearch.folds import cut, judged
 from fkpsearch.importance import Importance, Scored, at_epoch, common_epoch, finished, importances, importances_of_each
-from fkpsearch.keypoints import COUNT, mean_keypoints, rmse, rmse_by_keypoint
+from fkpsearch.keypoints import COUNT, rmse, rmse_by_keypoint
 from fkpsearch.ledger import Ledger, best_key, counts_as_best
 from fkpsearch.lint import common_split
 from fkpsearch.misses import Miss, Worst, misses, worst_faces
@@ -177,9 +178,8 @@ def weigh(trials: list[FrozenTrial], data: Data | None, kept: Mapping[int, Valid
 def answers_of(ledger: Ledger, data: Data, validation: Validation) -> Answers:
     """How the best trial answers the faces that validated."""
     faces = data.faces.take(validation.rows)
-    parts = split(data.faces, **common_split(ledger.space).model_dump())
-    mean = mean_keypoints(data.faces.keypoints[parts.training])
-    found = misses(validation.predictions, faces.truth, faces.population, mean)
+    those = judged(cut(*common_split(ledger.space), data.faces), data.faces)
+    found = misses(validation.predictions, faces.truth, faces.population, those.mean)
     return Answers(
         faces, validation.rows, validation.predictions, found, worst_faces(validation.predictions, faces.truth)
     )
@@ -187,7 +187,7 @@ def answers_of(ledger: Ledger, data: Data, validation: Validation) -> Answers:
 
 def floor_of(ledger: Ledger, data: Data) -> Floor | None:
     """The RMSE that nobody can beat on the faces that validate."""
-    return noise_floor(data.faces, split(data.faces, **common_split(ledger.space).model_dump()).validation)
+    return noise_floor(data.faces, judged(cut(*common_split(ledger.space), data.faces), data.faces).rows)
 
 
 def holdouts(ledger: Ledger) -> dict[int, dict[str, Any]]:

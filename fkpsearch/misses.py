@@ -43,19 +43,19 @@ def misses(predicted: Floats, truth: Floats, population: NDArray[np.int8], mean:
     """By population, for those keypoints that are labelled there.
 
     ``predicted`` and ``truth`` are ``[v, 15, 2]`` in pixels, NaN in ``truth`` = not labelled, ``population`` is
-    ``[v]``, ``mean`` ``[15, 2]`` the training part's mean keypoints.
+    ``[v]``, ``mean`` the training part's mean keypoints, ``[15, 2]``, or ``[v, 15, 2]`` where each row's was another.
     """
     found = {}
     for number, name in enumerate(POPULATIONS):
         rows = population == number
         answers, labels = np.asarray(predicted[rows], np.float64), np.asarray(truth[rows], np.float64)
-        labelled = are_labelled(labels)
+        labelled, means = are_labelled(labels), np.broadcast_to(mean, truth.shape)[rows]
         found[name] = tuple(
             Miss(
                 keypoint,
                 int(labelled[:, k].sum()),
                 rmse(answers[:, k], labels[:, k]),
-                rmse(np.broadcast_to(mean[k], labels[:, k].shape), labels[:, k]),
+                rmse(means[:, k], labels[:, k]),
                 _pair(labels[labelled[:, k], k].mean(axis=0)),
                 _pair((answers - labels)[labelled[:, k], k].mean(axis=0)),
             )

@@ -112,6 +112,11 @@ class Asked:
         """The part that nobody has seen."""
         return self.faces.take(self.parts[0].holdout)
 
+    def answers_to_validation(self, heads: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``[v, 15, 2]`` of all answers, or of those to the first pictures, each by the head of its population."""
+        part = self.validation
+        return of_population(self.in_picture(heads[: len(part)]), part.population)
+
     def in_picture(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
         """All answers, or those to the first pictures, ``[m, heads, 15, 2]``, in pixels of the data's pictures."""
         return from_frame(answers, self.frames[: len(answers), None])
@@ -150,7 +155,7 @@ def export(
         plain = check_against_record(answered, parts, asked, chosen.place)
         validation, holdout = score_parts(asked, answered)
         looks = count_looks(chosen, holdout)
-        draw_faces(ready / "faces.png", asked, answered)
+        draw_faces(ready / "faces.png", asked.validation, asked.answers_to_validation(answered.answers))
         if refit:
             settings = tuple(refit_settings(one, part.run) for one, part in zip(settings, parts, strict=True))
             trained = train_on_all(parts, settings, data, room, on_epoch)
@@ -255,7 +260,7 @@ def check_against_record(answered: Answered, parts: Sequence[Part], asked: Asked
     check_rmse(scores.rmse, recorded_rmse(parts, asked.validation), "validation RMSE", place)
     if asked.fold.any():
         then, truth = recorded_answers(parts), asked.validation.keypoints
-        now = of_population(asked.in_picture(answered.plain), asked.validation.population)
+        now = asked.answers_to_validation(answered.plain)
         for fold in np.unique(asked.fold).tolist():
             mine = asked.fold == fold
             check_rmse(rmse(now[mine], truth[mine]), rmse(then[mine], truth[mine]), f"RMSE in fold {fold}", place)
@@ -272,8 +277,7 @@ def check_rmse(now: float | None, then: float, what: str, place: Path) -> None:
 
 def score_validation(asked: Asked, heads: NDArray[np.float32]) -> Scores:
     """Scores of answers ``[v, heads, 15, 2]`` to the validation pictures."""
-    part = asked.validation
-    return score(of_population(asked.in_picture(heads), part.population), part, asked.those.mean)
+    return score(asked.answers_to_validation(heads), asked.validation, asked.those.mean)
 
 
 def score_parts(asked: Asked, answered: Answered) -> tuple[Scores, Scores]:
@@ -334,12 +338,10 @@ def submit(data: Data, answers: NDArray[np.float32], path: Path) -> bool:
     return True
 
 
-def draw_faces(path: Path, asked: Asked, answered: Answered, count: int = 24) -> None:
-    """Validation pictures with given (blue) and predicted (red) keypoints, evenly over the file."""
+def draw_faces(path: Path, faces: Faces, predictions: NDArray[np.float32], count: int = 24) -> None:
+    """Pictures with given (blue) and predicted (red) keypoints ``[n, 15, 2]``, evenly over the file."""
     from fkpsearch.picture import draw_face, montage, write_png
 
-    faces = asked.validation
-    predictions = of_population(asked.in_picture(answered.answers[: len(faces)]), faces.population)
     rows = evenly(np.arange(len(faces)), count)
     tiles = [draw_face(faces.images[row], faces.keypoints[row], predictions[row], scale=2) for row in rows]
     write_png(path, montage(tiles, columns=8))
