@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 from conftest import DIVERGING
 
+from fkpsearch import messages as said
+from fkpsearch.attempt import Attempt
 from fkpsearch.checkpoint import Checkpoint, identity_of
+from fkpsearch.child import ChildDied
 from fkpsearch.crossval import history_of, of_fold, train_folds, worth
 from fkpsearch.data import Data, Faces, load_data, split
 from fkpsearch.errors import DataError, Diverged, ExportError, SpaceError, Stopped
-from fkpsearch.events import EpochDone, Event, TrialStarted
+from fkpsearch.events import EpochDone, Event, TrialFinished, TrialStarted
 from fkpsearch.export import export
 from fkpsearch.folds import cut, judged
 from fkpsearch.keypoints import FULL, SPARSE, rmse
@@ -129,6 +135,71 @@ def test_the_fold_at_work_counts_by_the_share_of_it_that_is_trained() -> None:
     assert worth([2.0, 4.0], [100, 200, 300], 0.5) == pytest.approx(math.sqrt(10))
     assert worth([3.0], [100, 200, 300], 0.1) == pytest.approx(3.0)
     assert worth([2.0, 4.0], [100, 200, 300], 1.0) == pytest.approx(math.sqrt((100 * 4 + 200 * 16) / 300))
+
+
+def epoch(number: int, fold: int, again: bool = False, best: float = 2.0) -> said.Message:
+    told = {"is": "epoch", "epoch": number, "rmse": 3.0, "best": best, "images_per_second": 9.0}
+    return said.parse(json.dumps({**told, "fold": fold, "again": again}).encode())
+
+
+DONE = said.parse(b'{"is": "done", "rmse": 2.0, "best_epoch": 1, "seconds": 1.0}')
+FIRST, SECOND = [epoch(1, 1), epoch(2, 1)], [epoch(3, 2), epoch(4, 2)]
+
+
+@pytest.mark.parametrize(
+    ("messages", "sound"),
+    [
+        ([*FIRST, *SECOND, DONE], True),
+        ([epoch(1, 1), epoch(2, 2, best=2.5), epoch(3, 2), DONE], True),
+        ([epoch(3, 2, again=True), epoch(4, 2), DONE], True),
+        ([epoch(1, 2)], False),
+        ([epoch(1, 0)], False),
+        ([*FIRST, epoch(3, 3)], False),
+        ([*FIRST, epoch(3, 2), epoch(4, 1)], False),
+        ([*FIRST, *SECOND, epoch(5, 2)], False),
+        ([*FIRST, DONE], False),
+        ([*FIRST, epoch(4, 2)], False),
+    ],
+    ids=["whole", "patience, a harder fold", "resumed", "no first fold", "no fold", "a third", "back", "too long",
+         "a fold too few", "an epoch missing"],
+)  # fmt: skip
+def test_folds_that_do_not_come_in_their_turn_are_a_broken_child(messages: list[said.Message], sound: bool) -> None:
+    reports: dict[int, float] = {}
+    desk: Any = SimpleNamespace(
+        report=lambda trial, epoch, value: reports.__setitem__(epoch, value),
+        watch=lambda event: None,
+        prunes=lambda trial, epoch: False,
+        deserves_a_file=lambda value: True,
+    )
+    child: Any = SimpleNamespace(send=lambda do: None)
+    attempt = Attempt(SimpleNamespace(number=0), 4, child, desk, folds=2)  # type: ignore[arg-type]
+    if sound:
+        assert [attempt.hear(message) for message in messages] == [None] * len(messages)
+        assert attempt.done
+        assert max(reports) == messages[-2].epoch  # type: ignore[union-attr]
+    else:
+        with pytest.raises(ChildDied, match="broke the rules"):
+            list(map(attempt.hear, messages))
+
+
+def test_trials_of_folds_are_pruned_across_each_other_at_rungs_of_all_their_epochs(data: Data, tmp_path: Path) -> None:
+    text = f"{tiny.SPACE}  \nvalidation: {{folds: 4}}\n"
+    space = tiny.space_of(epochs=9, text=text)
+    finished: list[TrialFinished] = []
+    ledger = tiny.go(
+        tmp_path / "x",
+        data,
+        12,
+        space=space,
+        watch=lambda e: finished.append(e) if isinstance(e, TrialFinished) else None,
+    )
+    last = {trial.number: (trial.state.name, trial.last_step) for trial in ledger.trials}
+    assert {step for state, step in last.values() if state == "PRUNED"} <= {4, 12}  # 36 / 9, times 3
+    assert {step for state, step in last.values() if state == "COMPLETE"} == {36}
+    assert {state for state, _ in last.values()} == {"PRUNED", "COMPLETE"}
+    assert {event.planned for event in finished} == {36}
+    at_rung = sorted(trial.intermediate_values[4] for trial in ledger.trials)
+    assert ledger.best()[0].intermediate_values[4] <= at_rung[len(at_rung) // 2]
 
 
 # ---- a training of real nets
