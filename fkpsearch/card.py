@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fkpsearch import __version__
+from fkpsearch.confirm import Confirmed, read_confirmation
 from fkpsearch.data import Data
 from fkpsearch.keypoints import NAMES
 from fkpsearch.plain import writing
@@ -39,7 +40,8 @@ def write_metrics(made: Made, path: Path) -> None:
         "validation": made.validation.plain(),
         "holdout": made.holdout.plain(),
         "holdout_looks": made.looks,
-        "trainings_behind_these_numbers": 1,
+        "trainings_behind_these_numbers": made.settings.validation.folds,
+        "confirmed": asdict(row) if (row := confirmed_of(made.run)) else None,
         "made_by": {
             "command": made.command,
             "run": str(made.run),
@@ -76,10 +78,10 @@ Made by `fkpsearch {version}` with `{command}`.
 | validation (the search followed it) | {validation} |
 | **hold-out** (never seen by the search) | {holdout} |
 
-One training, one seed: the spread between seeds is not known from this. The score is the
+{spread} The score is the
 competition's: pooled over all labelled numbers. "mean keypoint" answers every picture with the mean
 position and has learnt nothing.
-{looks}
+{folds}{looks}
 ![validation faces: given blue, predicted red](faces.png)
 
 ## Load it
@@ -101,6 +103,17 @@ keypoints = answers[:, 0]                     # [n, 15, 2], the convention of th
 - `model.keras`: the model. `settings.yaml`: every setting; `fkpsearch train settings.yaml --data DIR` makes it again.
 - `metrics.json`: scores per population and keypoint, versions, the data's fingerprint.
 {submission}"""
+
+_ONE = "One training, one seed: the spread between seeds is not known from this."
+
+_CONFIRMED = """\
+`fkpsearch confirm` trained these settings again on {rounds} fresh seeds and splits: {mean:.3f} ± {error:.3f} px
+validation where the search had found {search_value:.3f}. This model is one training of them."""
+
+_FOLDS = """
+This model answers the mean of {folds} nets, each trained without one part of the pictures. The validation row is of
+single nets, each on the part it has not seen; the hold-out row is of the mean.
+"""
 
 _LOOKS = """
 The hold-out scores of {looks} trainings of this study have been looked at. Whoever chooses among them by
@@ -141,6 +154,8 @@ def write_readme(made: Made, path: Path) -> None:
         command=made.command or "fkpsearch export",
         validation=_row(made.validation),
         holdout=_row(made.holdout),
+        spread=spread_of(made.run),
+        folds=_FOLDS.format(folds=folds) if (folds := made.settings.validation.folds) > 1 else "",
         looks=_LOOKS.format(looks=made.looks) if made.looks > 1 else "",
         heads=heads,
         two=_TWO if heads > 1 else "",
@@ -155,6 +170,24 @@ def write_readme(made: Made, path: Path) -> None:
     )
     with writing(path) as file:
         file.write(text)
+
+
+def confirmed_of(run: Path) -> Confirmed | None:
+    """What `fkpsearch confirm` found of a trial, by its folder; None where it is not among the confirmed."""
+    if run.parent.name != "trials" or not run.name.isdigit():
+        return None
+    found = read_confirmation(run.parent.parent)
+    return next((row for row in found.settings if row.trial == int(run.name)), None) if found else None
+
+
+def spread_of(run: Path) -> str:
+    """What is known of the spread between seeds, in words."""
+    row = confirmed_of(run)
+    if row is None or row.standard_error is None:
+        return _ONE
+    rounds = sum(value is not None for value in row.values)
+    known = {"mean": row.mean, "error": row.standard_error, "search_value": row.search_value}
+    return _CONFIRMED.format(rounds=rounds, **known)
 
 
 def _row(scores: Scores) -> str:

@@ -18,6 +18,7 @@ from rich.console import Console
 from scipy import stats
 from tiny import TRAINER, go, space_of
 
+from fkpsearch.card import confirmed_of, spread_of
 from fkpsearch.confirm import (
     Confirmation,
     confirm,
@@ -221,6 +222,21 @@ def test_settings_that_come_to_no_value_are_named_with_the_reason(ledger: Ledger
     assert first not in {one.trial for one in found.settings}
     with pytest.raises(StudyError, match=r"has no leader that came to a value again; trial \d in round 1: no luck"):
         confirm(ledger, data, leaders[:1], 1, Trainer(data, script))
+
+
+def test_the_card_of_an_export_has_what_was_confirmed_of_its_trial(ledger: Ledger, data: Data) -> None:
+    leaders = leaders_of(ledger, 2)
+    folders = [ledger.trial_folder(one.trial) for one in leaders]
+    assert "One training, one seed" in spread_of(folders[0])
+    found = confirm(ledger, data, leaders, 2, Trainer(data))
+    for folder, one in zip(folders, leaders, strict=True):
+        row = next(row for row in found.settings if row.trial == one.trial)
+        values = [value for value in row.values if value is not None]
+        text = f"2 fresh seeds and splits: {np.mean(values):.3f} ± {np.std(values, ddof=1) / np.sqrt(2):.3f} px"
+        assert text in spread_of(folder)
+        assert confirmed_of(folder) == row
+    assert confirmed_of(ledger.trial_folder(ledger.best(3)[2].number)) is None
+    assert confirmed_of(ledger.folder / "elsewhere") is None
 
 
 def test_a_round_knows_the_studys_numbers(ledger: Ledger) -> None:

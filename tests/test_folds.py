@@ -412,6 +412,8 @@ def test_an_export_of_folds_answers_the_holdout_by_the_mean_of_the_nets(
     expected = rmse(np.broadcast_to(line, faces.keypoints[held].shape), faces.keypoints[held])
     assert made.holdout.mean_keypoint_rmse == pytest.approx(expected, abs=1e-6)
     assert made.validation.pictures == len(outside)
+    assert "the mean of 2 nets" in (made.folder / "README.md").read_text()
+    assert "One training, one seed" in (made.folder / "README.md").read_text()
 
 
 def test_an_export_whose_nets_stand_in_each_others_places_is_refused(
