@@ -118,20 +118,26 @@ class Confirmation:
 
 
 def leaders_of(ledger: Ledger, top: int) -> tuple[Leader, ...]:
-    """The best ``top`` trials, or as many as there are. Raises StudyError where there is none, or a file is missing."""
-    found = []
-    for trial in ledger.best(top):
+    """The best ``top`` settings, or as many as there are, each by its best trial where it was trained several times.
+
+    Raises StudyError where there is none, or a file is missing.
+    """
+    found: dict[str, Leader] = {}
+    for trial in ledger.best(len(ledger.trials)):
+        if len(found) == top:
+            break
         path = ledger.trial_folder(trial.number) / "settings.yaml"
         if not path.is_file():
             bring_home(ledger, trial.number)
         if not path.is_file():
             raise StudyError(Problem(str(path), "is missing", advice="run this on the host that trained the trial"))
-        found.append(Leader(trial.number, float(trial.value or 0.0), read_settings(path)))
+        one = Leader(trial.number, float(trial.value or 0.0), read_settings(path))
+        found.setdefault(one.settings.model_copy(update={"seed": 0}).model_dump_json(), one)
     if not found:
         raise StudyError(
             Problem(str(ledger.folder), "has no complete trial yet", advice="give it more with `fkpsearch run`")
         )
-    return tuple(found)
+    return tuple(found.values())
 
 
 def confirm(

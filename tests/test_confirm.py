@@ -224,6 +224,24 @@ def test_settings_that_come_to_no_value_are_named_with_the_reason(ledger: Ledger
         confirm(ledger, data, leaders[:1], 1, Trainer(data, script))
 
 
+def test_settings_that_were_trained_several_times_are_one_leader(data: Data, tmp_path: Path) -> None:
+    text = """
+model: {kind: cnn, input_size: 48, blocks: {int: [1, 2]}, width: 2, dense: {width: 8}}
+training: {epochs: 2}
+split: {validation: 0.2, holdout: 0.1}
+study: {sampler: {kind: random}, pruner: {kind: never}, replicates: 3}
+"""
+    ledger = Trainer(data).search(space_of(text=text), tmp_path / "x", 6)
+    trained = [trial for trial in ledger.best(6) if "copy_of" not in trial.user_attrs]
+    assert len({trial.params["model.blocks"] for trial in trained}) == 2
+    assert len(trained) > 2
+    best = {
+        blocks: min((t.value, t.number) for t in trained if t.params["model.blocks"] == blocks)[1] for blocks in (1, 2)
+    }
+    assert {one.settings.model.blocks: one.trial for one in leaders_of(ledger, 5)} == best  # type: ignore[union-attr]
+    assert [one.trial for one in leaders_of(ledger, 1)] == [trained[0].number]
+
+
 def test_the_card_of_an_export_has_what_was_confirmed_of_its_trial(ledger: Ledger, data: Data) -> None:
     leaders = leaders_of(ledger, 2)
     folders = [ledger.trial_folder(one.trial) for one in leaders]
@@ -272,7 +290,7 @@ def test_other_data_an_empty_study_and_a_damaged_file_are_one_line_each(
     (ledger.folder / "confirm.json").write_text('{"settings": 3}')
     with pytest.raises(ExportError, match=r"confirm\.json: cannot be read: .*; `fkpsearch confirm` writes it anew"):
         read_confirmation(ledger.folder)
-    empty = SimpleNamespace(best=lambda count: [], folder=tmp_path / "empty")
+    empty = SimpleNamespace(best=lambda count: [], trials=[], folder=tmp_path / "empty")
     with pytest.raises(StudyError, match="empty: has no complete trial yet; give it more with `fkpsearch run`"):
         leaders_of(empty, 3)  # type: ignore[arg-type]
 
