@@ -99,12 +99,17 @@ def make_formats(
         said = _python("fkpsearch.runtimes", folder / FILES[name], folder / "pictures.npy", got, place=FILES[name])
         answers = np.load(got)
         apart = float(np.abs(answers - reference).max())
-        if name != "tflite-int8" and not apart <= NEAR:
-            rule = f"must answer as the Keras model does within {NEAR} px"
-            raise ExportError(Problem(FILES[name], rule, f"{apart:.4f}", "leave this format out"))
+        check_near(name, apart)
         took = float(said.strip().splitlines()[-1])
         made.append(Format(name, FILES[name], _size(folder, name), took, apart, rmse(answers) - right, len(pictures)))
     return tuple(made)
+
+
+def check_near(name: str, apart: float) -> None:
+    """Raises ExportError where a format that computes in floats answers ``apart`` pixels off: too far, or NaN."""
+    if name != "tflite-int8" and not apart <= NEAR:
+        rule = f"must answer as the Keras model does within {NEAR} px"
+        raise ExportError(Problem(FILES[name], rule, f"{apart:.4f}", "leave this format out"))
 
 
 def _size(folder: Path, name: str) -> int:
