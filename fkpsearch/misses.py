@@ -21,8 +21,8 @@ class Miss:
     labels: int
     """Pictures in which it is labelled"""
     rmse: float
-    mean: float
-    """RMSE of answering the mean keypoints"""
+    spread: float
+    """RMSE of answering their own mean: how far the keypoint lies apart in these faces"""
     at: tuple[float, float]
     """Where it lies in the mean of these faces"""
     bias: tuple[float, float]
@@ -39,11 +39,11 @@ class Worst:
     """Over its labelled numbers, in pixels"""
 
 
-def misses(predicted: Floats, truth: Floats, population: NDArray[np.int8], mean: Floats) -> dict[str, tuple[Miss, ...]]:
+def misses(predicted: Floats, truth: Floats, population: NDArray[np.int8]) -> dict[str, tuple[Miss, ...]]:
     """By population, for those keypoints that are labelled there.
 
-    ``predicted`` and ``truth`` are ``[v, 15, 2]`` in pixels, NaN in ``truth`` = not labelled, ``population`` is
-    ``[v]``, ``mean`` ``[15, 2]`` the training part's mean keypoints.
+    ``predicted`` and ``truth`` are ``[v, 15, 2]`` in pixels, NaN in ``truth`` = not labelled; ``population`` is
+    ``[v]``.
     """
     found = {}
     for number, name in enumerate(POPULATIONS):
@@ -55,7 +55,7 @@ def misses(predicted: Floats, truth: Floats, population: NDArray[np.int8], mean:
                 keypoint,
                 int(labelled[:, k].sum()),
                 rmse(answers[:, k], labels[:, k]),
-                rmse(np.broadcast_to(mean[k], labels[:, k].shape), labels[:, k]),
+                rmse(np.broadcast_to(labels[labelled[:, k], k].mean(axis=0), labels[:, k].shape), labels[:, k]),
                 _pair(labels[labelled[:, k], k].mean(axis=0)),
                 _pair((answers - labels)[labelled[:, k], k].mean(axis=0)),
             )

@@ -29,7 +29,7 @@ ROWS = (
     "study once samples status",
     "migrate replay",
     "card export",
-    "curves importance landscape misses findings figures plates page references tables chapters report compare",
+    "curves importance landscape misses findings figures plates page references tables chapters sequels report compare",
     "live screen options looking searching cli",
 )
 ORDER = [name for row in ROWS for name in row.split()]
