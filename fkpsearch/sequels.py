@@ -64,10 +64,11 @@ def ensemble(record: Record) -> str:
     members = [(one["trial"], f"{one['weight']:.0%}", pixels(one["rmse"])) for one in record["members"]]
     gains = np.array(record["honest_gains"], np.float64)
     honest = f", by cross-fitting {gains.mean():+.3f} px (spread {gains.std():.3f})" if len(gains) else ""
+    gain = record["best_rmse"] - record["rmse"]
     return (
         f'<p>Together {len(members)} trials come to <b class="good">{record["rmse"]:.3f} px</b> on validation, '
-        f"the best alone to {record['best_rmse']:.3f} px: a gain of {record['best_rmse'] - record['rmse']:+.3f} px on the "
-        f"faces they were chosen by{honest}.</p>"
+        f"the best alone to {record['best_rmse']:.3f} px: a gain of {gain:+.3f} px on the faces they were "
+        f"chosen by{honest}.</p>"
         + table((">trial", ">weight", ">alone, px"), members)
         + caption(
             "Chosen greedily by their validation answers. Only the gain by cross-fitting, chosen on one half of the "
