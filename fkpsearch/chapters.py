@@ -100,7 +100,7 @@ def settings(found: Findings) -> Section:
     trained = [one for one in found.trials if np.isfinite(value_of(one)) and one.state.name in ("COMPLETE", "PRUNED")]
     axes = {name: axis for name, axis in axes_of(trained).items() if name != PRESET}
     if not axes:
-        return Section("settings", "Settings", "<p>This space has no parameters beside its settings files.</p>")
+        return Section("settings", "Settings", "<p>There is no parameter to choose.</p>")
     ranked = [one.name for one in found.weights.over_common or found.weights.over_finished]
     order = sorted(axes, key=lambda name: ranked.index(name) if name in ranked else len(ranked))
     top = 1.05 * max(found.ledger.facts.mean_rmse, value_of(found.best))
@@ -219,7 +219,8 @@ def trials(found: Findings) -> Section:
 
 def _importance(name: str, title: str, found: list[Importance], count: int, what: str) -> str:
     if not found:
-        return f"<div><h3>{title}</h3>{_few('Importance', count, what)}</div>"
+        few = _few("Importance", count, what) if count < LEAST else "<p>There is no parameter to choose.</p>"
+        return f"<div><h3>{title}</h3>{few}</div>"
     return f"<div><h3>{title} ({count})</h3>{chart(figures.importance_bars(found), f'importance-{name}')}</div>"
 
 

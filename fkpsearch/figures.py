@@ -113,7 +113,7 @@ def importance_bars(found: Sequence[Importance]) -> Figure:
     """A bar a parameter with its interval and the mark of chance; those above chance are green."""
     short = short_names([one.name for one in found])
     rows = list(reversed(found))
-    figure = drawing(70 + 24 * len(rows), "share of importance, %", barmode="overlay", bargap=0.35)
+    figure = drawing(100 + 24 * len(rows), "share of importance, %", barmode="overlay", bargap=0.35)
     percent = [100 * one.share for one in rows]
     error = {
         "symmetric": False, "array": [100 * (one.high - one.share) for one in rows],

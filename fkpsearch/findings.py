@@ -180,7 +180,7 @@ def weigh(trials: list[FrozenTrial], data: Data | None, kept: Mapping[int, Valid
         one = kept[trial.number]
         rows.append(list(rmse_by_keypoint(one.predictions, data.faces.truth[one.rows]).values()))
     each = Scored(answered, np.array(rows, np.float64).reshape(-1, COUNT))
-    names, shares = importances_of_each(each) if each.enough else ([], None)
+    names, shares = importances_of_each(each) if each.enough and over_finished else ([], None)
     tick(1, 1)
     return Weights(done, over_finished, epoch, common, over_common, names, shares, len(answered))
 
