@@ -24,7 +24,7 @@ from fkpsearch.curves import value_of
 from fkpsearch.data import load_data
 from fkpsearch.ledger import read
 from fkpsearch.sequels import confirmed, ensemble, sequels
-from fkpsearch.space import parse_space
+from fkpsearch.space import parse_space, presets
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -347,3 +347,23 @@ def test_a_study_without_sequels_has_no_such_section_and_a_damaged_one_says_so(s
     assert (first.id, second.id) == ("confirm", "ensemble")
     assert "1.860" in first.body
     assert "ensemble.json cannot be read" in second.body
+
+
+ODD = {
+    "settings files only": ("model: {kind: cnn}\ntraining: {epochs: 3}\n", 3),
+    "no parameter at all": ("model: {kind: cnn}\ntraining: {epochs: 3}\nstudy: {pruner: {kind: never}}\n", 22),
+    "one trial": ("model: {kind: cnn, width: {int: [4, 8]}}\ntraining: {epochs: 3}\n", 1),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_studies_have_a_report_too(odd: str, browser: Any, shared_tiny: Path, tmp_path: Path) -> None:
+    text, count = ODD[odd]
+    space = parse_space(text, "first.yaml")
+    if odd == "settings files only":
+        space = presets([space, parse_space(text.replace("3", "4"), "second.yaml")])
+    ledger = make_study(space, Recipe(count, load_data(shared_tiny), tmp_path / "odd", reasons={}))
+    seen = look(browser, report_module.write_report(ledger), 390, tmp_path / "odd.png")
+    assert seen.words == []
+    assert seen.width <= 390
+    assert all(seen.figures.values()), "figures without a mark"
