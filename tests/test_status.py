@@ -10,7 +10,6 @@ import pytest
 from conftest import caller
 from made_study import Recipe, make_study
 from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace
-
 from tiny import space_of
 
 from fkpsearch.data import load_data
