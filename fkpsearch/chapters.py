@@ -9,7 +9,7 @@ import numpy as np
 from fkpsearch import figures
 from fkpsearch.curves import learning_curves, progress_of, saved_by_pruning, timeline, value_of
 from fkpsearch.errors import InputError
-from fkpsearch.findings import Findings
+from fkpsearch.findings import Findings, Look
 from fkpsearch.importance import LEAST, Importance
 from fkpsearch.keypoints import POPULATIONS
 from fkpsearch.landscape import axes_of, said, short_names
@@ -100,7 +100,7 @@ def settings(found: Findings) -> Section:
     trained = [one for one in found.trials if np.isfinite(value_of(one)) and one.state.name in ("COMPLETE", "PRUNED")]
     axes = {name: axis for name, axis in axes_of(trained).items() if name != PRESET}
     if not axes:
-        return Section("settings", "Settings", "<p>This space has no parameters beside its settings files.</p>")
+        return Section("settings", "Settings", "<p>There is no parameter to choose.</p>")
     ranked = [one.name for one in found.weights.over_common or found.weights.over_finished]
     order = sorted(axes, key=lambda name: ranked.index(name) if name in ranked else len(ranked))
     top = 1.05 * max(found.ledger.facts.mean_rmse, value_of(found.best))
@@ -158,13 +158,15 @@ def errors(found: Findings) -> Section:
             count = int((answers.faces.population == number).sum())
             words = f"{name} population, {count:,} faces" if len(answers.misses) > 1 else f"{count:,} faces"
             maps += chart(figures.face_map(some, mean_face(answers.faces, number), words), f"map-{name}")
-        rows += [(one.keypoint.replace("_", " "), name, one.labels, pixels(one.rmse), pixels(one.mean)) for one in some]
+        rows += [
+            (one.keypoint.replace("_", " "), name, one.labels, pixels(one.rmse), pixels(one.spread)) for one in some
+        ]
     body = f'<div class="pair">{maps}</div>' + caption(
         f"Trial {found.best.number} on the validation faces, over their mean picture. Blue: where a keypoint lies on "
         "average. Red circle: its RMSE, true to scale. Red arrow: which way the answers lean on average, ten times as "
         "long as it is."
     )
-    head = ("keypoint", "population", ">labels", ">RMSE, px", ">mean keypoint, px")
+    head = ("keypoint", "population", ">labels", ">RMSE, px", ">spread of the labels, px")
     body += more("The same in numbers", table(head, rows))
     tiles = [
         (answered_face(answers, one.place), f"{one.rmse:.1f} px, row {answers.rows[one.place] + 1}")
@@ -203,7 +205,7 @@ def trials(found: Findings) -> Section:
     rows = []
     for one in ended:
         value, named = value_of(one), [one.params.get(PRESET, "")] if presets else []
-        remark = "learnt nothing" if value > mean else ""
+        remark = "learnt nothing" if value >= mean else ""
         remark = "; ".join(filter(None, (remark, str(one.user_attrs.get("reason", ""))[:120])))
         state, seconds = one.state.name.lower(), one.user_attrs.get("worker_seconds")
         spent = span(seconds) if seconds is not None else "-"
@@ -217,7 +219,8 @@ def trials(found: Findings) -> Section:
 
 def _importance(name: str, title: str, found: list[Importance], count: int, what: str) -> str:
     if not found:
-        return f"<div><h3>{title}</h3>{_few('Importance', count, what)}</div>"
+        few = _few("Importance", count, what) if count < LEAST else "<p>There is no parameter to choose.</p>"
+        return f"<div><h3>{title}</h3>{few}</div>"
     return f"<div><h3>{title} ({count})</h3>{chart(figures.importance_bars(found), f'importance-{name}')}</div>"
 
 
@@ -228,7 +231,7 @@ def _few(what: str, count: int, kind: str) -> str:
 def _learnt(found: Findings) -> str:
     """A word on trials that are above the line."""
     mean = found.ledger.facts.mean_rmse
-    above = [one.number for one in found.trials if one.state.name == "COMPLETE" and value_of(one) > mean]
+    above = [one.number for one in found.trials if one.state.name == "COMPLETE" and value_of(one) >= mean]
     if not above:
         return ""
     which = ", ".join(map(str, above[:8])) + (" ..." if len(above) > 8 else "")
@@ -266,30 +269,31 @@ def _best_so_far(found: Findings) -> str:
 
 
 def _holdout_card(found: Findings) -> tuple[str, str]:
-    """The hold-out of the best trial that an export has scored."""
-    if not found.holdouts:
+    """The hold-out of the best trial where an export has scored it, else of what was exported last."""
+    if not found.looks:
         return "not yet", "the search never saw it; export scores it"
-    shown = found.best.number if found.best.number in found.holdouts else min(found.holdouts)
-    return f"{found.holdouts[shown]['rmse']:.3f} px", f"trial {shown}; the search never saw it"
+    shown = next((look for look in found.looks if look.trial == found.best.number), found.looks[-1])
+    return f"{shown.rmse:.3f} px", f"{_whose(shown)}; the search never saw it"
+
+
+def _whose(look: Look) -> str:
+    return "several trials as one" if look.trial is None else f"trial {look.trial}"
 
 
 def _holdout_words(found: Findings) -> str:
     name = plain(found.ledger.folder.resolve().name)
-    if not found.holdouts:
+    if not found.looks:
         return (
             "<p>The validation RMSE is a little flattering, since the search chose by it. The score to believe is the "
             f"<b>hold-out</b>: pictures that neither training nor search ever saw. <code>fkpsearch export {name} --to "
             "out</code> scores it, once for each exported model; no one else looks.</p>"
         )
-    seen = "; ".join(
-        f"trial {number}: {scores['rmse']:.3f} px (mean keypoint {pixels(scores.get('mean_keypoint_rmse'))})"
-        for number, scores in sorted(found.holdouts.items())
-    )
+    seen = "; ".join(f"{_whose(one)} {one.rmse:.3f} px (mean keypoint {pixels(one.mean)})" for one in found.looks)
     warning = ""
-    if len(found.holdouts) > 1:
+    if len(found.looks) > 1:
         warning = " Whoever chooses among them by these numbers makes the hold-out a second validation set."
     return (
-        f"<p><b>Hold-out</b>, on pictures that neither training nor search ever saw, scored once for each exported "
+        "<p><b>Hold-out</b>, on pictures that neither training nor search ever saw, scored once for each exported "
         f"model: {seen}.{warning}</p>"
     )
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from fkpsearch import figures
 from fkpsearch.curves import Progress, progress_of, seconds_of
-from fkpsearch.findings import holdouts
+from fkpsearch.findings import looks_of
 from fkpsearch.ledger import Ledger
-from fkpsearch.lint import common_split
 from fkpsearch.page import Section, caption, chart, page, plain, table, write_page
 from fkpsearch.tables import pixels, span
 
@@ -39,7 +38,7 @@ class Compared:
     """Of the best trial, where an export has looked"""
     progress: Progress
     scale: tuple[object, ...]
-    """Data and split: RMSEs of two scales cannot be compared"""
+    """The data, and the mean keypoint's RMSE, which differs where other pictures validate"""
 
 
 def compare(ledgers: Sequence[Ledger]) -> list[Compared]:
@@ -52,7 +51,7 @@ def compare(ledgers: Sequence[Ledger]) -> list[Compared]:
     found = []
     for ledger, name, progress in zip(ledgers, names, told, strict=True):
         best = next(iter(ledger.best()), None)
-        seen = holdouts(ledger)
+        seen = {look.trial: look.rmse for look in looks_of(ledger)}
         found.append(
             Compared(
                 name=name,
@@ -63,9 +62,9 @@ def compare(ledgers: Sequence[Ledger]) -> list[Compared]:
                 at_equal=best_after(progress, equal),
                 mean=ledger.facts.mean_rmse,
                 hours=sum(map(seconds_of, ledger.trials)) / 3600,
-                holdout=seen[best.number]["rmse"] if best and best.number in seen else None,
+                holdout=seen.get(best.number) if best else None,
                 progress=progress,
-                scale=(ledger.facts.fingerprint, *common_split(ledger.space)),
+                scale=(ledger.facts.fingerprint, round(ledger.facts.mean_rmse, 9)),
             )
         )
     return found

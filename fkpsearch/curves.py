@@ -139,9 +139,10 @@ def timeline(trials: Iterable[FrozenTrial], now: datetime) -> list[Bar]:
 
 
 def planned_epochs(space: Space, trial: FrozenTrial) -> int:
-    """How long a trial's settings let it train."""
+    """How long a trial's settings let it train, all folds together."""
     settings = space.sample(Given(trial.params))
-    return Training.model_validate(settings.get("training", {})).epochs
+    folds = int(settings.get("validation", {}).get("folds", 1))
+    return Training.model_validate(settings.get("training", {})).epochs * folds
 
 
 def seconds_of(trial: FrozenTrial) -> float:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkpsearch.curves import Bar, Curve, Progress, value_of
+from fkpsearch.curves import Bar, Curve, Progress, progress_of, value_of
+from fkpsearch.curves import learning_curves as curves_of
 from fkpsearch.importance import Importance
 from fkpsearch.keypoints import NAMES, SIZE
 from fkpsearch.landscape import Axis, said, short_names, surface
+from fkpsearch.ledger import best_key, counts_as_best
 from fkpsearch.misses import Miss
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ def importance_bars(found: Sequence[Importance]) -> Figure:
     """A bar a parameter with its interval and the mark of chance; those above chance are green."""
     short = short_names([one.name for one in found])
     rows = list(reversed(found))
-    figure = drawing(70 + 24 * len(rows), "share of importance, %", barmode="overlay", bargap=0.35)
+    figure = drawing(100 + 24 * len(rows), "share of importance, %", barmode="overlay", bargap=0.35)
     percent = [100 * one.share for one in rows]
     error = {
         "symmetric": False, "array": [100 * (one.high - one.share) for one in rows],
@@ -255,7 +257,7 @@ def face_map(found: Sequence[Miss], face: str | None, name: str) -> Figure:
         refs = {"xref": "x", "yref": "y", "axref": "x", "ayref": "y"}
         figure.add_annotation(**to, **refs, text="", arrowcolor=PREDICTED, arrowwidth=1.2, arrowhead=2, arrowsize=0.8)
     texts = [
-        f"{one.keypoint.replace('_', ' ')}: {one.rmse:.2f} px (mean keypoint {one.mean:.2f}), "
+        f"{one.keypoint.replace('_', ' ')}: {one.rmse:.2f} px (they lie {one.spread:.2f} px apart), "
         f"bias {one.bias[0]:+.2f}, {one.bias[1]:+.2f} px, {one.labels} labels"
         for one in found
     ]
@@ -279,6 +281,15 @@ def compared(studies: dict[str, Progress], mean: float | None) -> Figure:
     if mean is not None:
         _lines(figure, mean, None, mean)
     return figure
+
+
+def key_figures(trials: Sequence[FrozenTrial], mean: float) -> dict[str, Figure]:
+    """The two that say most of a study while it runs, by their names; ``mean`` is the mean keypoint's RMSE."""
+    best = min(filter(counts_as_best, trials), key=best_key, default=None)
+    return {
+        "best so far": best_so_far(progress_of(trials), mean, over="compute"),
+        "learning curves": learning_curves(curves_of(trials), mean, best.number if best else None),
+    }
 
 
 def _dots(figure: Figure, x: Any, y: Any, name: str, texts: list[str], marker: dict[str, Any], **more: Any) -> None:

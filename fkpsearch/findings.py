@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from fkpsearch.artifacts import open_artifacts
 from fkpsearch.data import Data, Faces, load_data
 from fkpsearch.errors import DataError, ExportError, Problem, StudyError
-from fkpsearch.folds import cut, judged
 from fkpsearch.importance import Importance, Scored, at_epoch, common_epoch, finished, importances, importances_of_each
 from fkpsearch.keypoints import COUNT, rmse, rmse_by_keypoint
 from fkpsearch.ledger import Ledger, best_key, counts_as_best
-from fkpsearch.lint import common_split
 from fkpsearch.misses import Miss, Worst, misses, worst_faces
 from fkpsearch.run_folder import HOLDOUT, Validation, read_validation
 from fkpsearch.shelf import ARTIFACTS
@@ -70,6 +68,17 @@ class Answers:
         return rmse(self.predictions[place], self.faces.truth[place])
 
 
+@dataclass(frozen=True)
+class Look:
+    """What an export saw of the hold-out, RMSEs in pixels."""
+
+    trial: int | None
+    """None for a model of several trials"""
+    rmse: float
+    mean: float | None
+    """The mean keypoint's"""
+
+
 @dataclass(frozen=True, eq=False)
 class Findings:
     """A study at one moment."""
@@ -79,8 +88,8 @@ class Findings:
     trials: list[FrozenTrial]
     best: FrozenTrial
     weights: Weights
-    holdouts: Mapping[int, dict[str, Any]]
-    """By trial, what exports saw of the hold-out"""
+    looks: list[Look]
+    """At the hold-out"""
     data: Data | None
     missing: str
     """Why there is no data, or no answer of the best trial"""
@@ -110,7 +119,8 @@ def gather(ledger: Ledger, data: Path | None = None, tick: Tick = lambda done, t
     tick(5, 100)
     kept = validations(ledger, own, lambda done, total: tick(5 + 25 * done // total, 100))
     weights = weigh(trials, pictures, kept, lambda done, total: tick(30 + 60 * done // total, 100))
-    if pictures and own[0].number not in kept:
+    own_answers = kept.get(own[0].number)
+    if pictures and not own_answers:
         missing = f"trial {own[0].number} has no answers in {ledger.trial_folder(own[0].number)}"
     return Findings(
         ledger=ledger,
@@ -118,11 +128,11 @@ def gather(ledger: Ledger, data: Path | None = None, tick: Tick = lambda done, t
         trials=trials,
         best=own[0],
         weights=weights,
-        holdouts=holdouts(ledger),
+        looks=looks_of(ledger),
         data=pictures,
         missing=missing,
-        floor=floor_of(ledger, pictures) if pictures else None,
-        answers=answers_of(ledger, pictures, kept[own[0].number]) if pictures and own[0].number in kept else None,
+        floor=noise_floor(pictures.faces, own_answers.rows) if pictures and own_answers else None,
+        answers=answers_of(pictures, own_answers) if pictures and own_answers else None,
     )
 
 
@@ -170,34 +180,30 @@ def weigh(trials: list[FrozenTrial], data: Data | None, kept: Mapping[int, Valid
         one = kept[trial.number]
         rows.append(list(rmse_by_keypoint(one.predictions, data.faces.truth[one.rows]).values()))
     each = Scored(answered, np.array(rows, np.float64).reshape(-1, COUNT))
-    names, shares = importances_of_each(each) if each.enough else ([], None)
+    names, shares = importances_of_each(each) if each.enough and over_finished else ([], None)
     tick(1, 1)
     return Weights(done, over_finished, epoch, common, over_common, names, shares, len(answered))
 
 
-def answers_of(ledger: Ledger, data: Data, validation: Validation) -> Answers:
+def answers_of(data: Data, validation: Validation) -> Answers:
     """How the best trial answers the faces that validated."""
     faces = data.faces.take(validation.rows)
-    those = judged(cut(*common_split(ledger.space), data.faces), data.faces)
-    found = misses(validation.predictions, faces.truth, faces.population, those.mean)
+    found = misses(validation.predictions, faces.truth, faces.population)
     return Answers(
         faces, validation.rows, validation.predictions, found, worst_faces(validation.predictions, faces.truth)
     )
 
 
-def floor_of(ledger: Ledger, data: Data) -> Floor | None:
-    """The RMSE that nobody can beat on the faces that validate."""
-    return noise_floor(data.faces, judged(cut(*common_split(ledger.space), data.faces), data.faces).rows)
-
-
-def holdouts(ledger: Ledger) -> dict[int, dict[str, Any]]:
-    """What exports have noted of the hold-out, by trial. It is read here, never computed."""
-    found = {}
-    for note in sorted(ledger.folder.glob(f"trials/*/{HOLDOUT}")):
+def looks_of(ledger: Ledger) -> list[Look]:
+    """What exports have noted of the hold-out, oldest first. It is read here, never computed."""
+    notes = [*ledger.folder.glob(f"trials/*/{HOLDOUT}"), *ledger.folder.glob(f"{Path(HOLDOUT).stem}-*.json")]
+    found = []
+    for note in sorted(notes, key=lambda path: (path.stat().st_mtime, path)):
         try:
             scores = json.loads(note.read_text())
-            if isinstance(scores, dict) and isinstance(scores.get("rmse"), float) and note.parent.name.isdigit():
-                found[int(note.parent.name)] = scores
-        except (OSError, ValueError):  # half of a file can be no score
+            trial = int(note.parent.name) if note.name == HOLDOUT else None
+            mean = scores["mean_keypoint_rmse"]
+            found.append(Look(trial, float(scores["rmse"]), None if mean is None else float(mean)))
+        except (OSError, ValueError, TypeError, KeyError):  # half of a file is no score
             continue
     return found

@@ -21,8 +21,8 @@ class Miss:
     labels: int
     """Pictures in which it is labelled"""
     rmse: float
-    mean: float
-    """RMSE of answering the mean keypoints"""
+    spread: float
+    """RMSE of answering their own mean: how far the keypoint lies apart in these faces"""
     at: tuple[float, float]
     """Where it lies in the mean of these faces"""
     bias: tuple[float, float]
@@ -39,23 +39,23 @@ class Worst:
     """Over its labelled numbers, in pixels"""
 
 
-def misses(predicted: Floats, truth: Floats, population: NDArray[np.int8], mean: Floats) -> dict[str, tuple[Miss, ...]]:
+def misses(predicted: Floats, truth: Floats, population: NDArray[np.int8]) -> dict[str, tuple[Miss, ...]]:
     """By population, for those keypoints that are labelled there.
 
-    ``predicted`` and ``truth`` are ``[v, 15, 2]`` in pixels, NaN in ``truth`` = not labelled, ``population`` is
-    ``[v]``, ``mean`` the training part's mean keypoints, ``[15, 2]``, or ``[v, 15, 2]`` where each row's was another.
+    ``predicted`` and ``truth`` are ``[v, 15, 2]`` in pixels, NaN in ``truth`` = not labelled; ``population`` is
+    ``[v]``.
     """
     found = {}
     for number, name in enumerate(POPULATIONS):
         rows = population == number
         answers, labels = np.asarray(predicted[rows], np.float64), np.asarray(truth[rows], np.float64)
-        labelled, means = are_labelled(labels), np.broadcast_to(mean, truth.shape)[rows]
+        labelled = are_labelled(labels)
         found[name] = tuple(
             Miss(
                 keypoint,
                 int(labelled[:, k].sum()),
                 rmse(answers[:, k], labels[:, k]),
-                rmse(means[:, k], labels[:, k]),
+                rmse(np.broadcast_to(labels[labelled[:, k], k].mean(axis=0), labels[:, k].shape), labels[:, k]),
                 _pair(labels[labelled[:, k], k].mean(axis=0)),
                 _pair((answers - labels)[labelled[:, k], k].mean(axis=0)),
             )

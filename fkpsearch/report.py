@@ -12,6 +12,7 @@ from fkpsearch.findings import Findings, Tick, gather
 from fkpsearch.lease import at_work
 from fkpsearch.ledger import ENVIRONMENT, Ledger
 from fkpsearch.page import Section, more, page, plain, table, write_page
+from fkpsearch.sequels import sequels
 
 REPORT = "report.html"
 
@@ -40,7 +41,7 @@ def write_report(
     for number, chapter in enumerate(CHAPTERS):
         sections.append(chapter(found))
         tick(90 + 9 * number // len(CHAPTERS), 100)
-    sections.append(again(found, command))
+    sections += [*sequels(ledger.folder), again(found, command)]
     to = ledger.folder / REPORT
     write_page(to, page(ledger.folder.resolve().name, _lead(found), sections))
     tick(100, 100)
@@ -97,7 +98,7 @@ def _lead(found: Findings) -> str:
     now = ""
     if at_work(found.ledger.study):
         now = f" The search was still running, with {running} trial{'' if running == 1 else 's'} in training."
-    if best > mean:
+    if best >= mean:
         told = f"It has <b>learnt nothing</b> yet: the mean keypoint is {mean:.3f} px off."
     else:
         told = f"That is {1 - best / mean:.0%} less than the mean keypoint's {mean:.3f} px, which has learnt nothing."

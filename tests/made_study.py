@@ -19,14 +19,15 @@ from optuna.trial import FrozenTrial, TrialState
 from fkpsearch.data import Data, split
 from fkpsearch.engine import prunes_at
 from fkpsearch.environment import record
+from fkpsearch.keypoints import mean_keypoints
 from fkpsearch.ledger import ENVIRONMENT, OPTUNA, SECONDS, TRIALS, Facts, Ledger, begin
-from fkpsearch.lint import common_split, most_epochs
+from fkpsearch.lint import most_epochs
 from fkpsearch.plain import to_yaml
+from fkpsearch.scores import mean_line
 from fkpsearch.settings import settings_of, write_settings
-from fkpsearch.space import Space, parse_space
+from fkpsearch.space import Given, Space, parse_space
 from fkpsearch.storage import default_url, open_storage
 from fkpsearch.strategy import build_pruner, build_sampler, strategy_of
-from fkpsearch.study import mean_keypoint_line
 
 BEGAN = datetime(2026, 11, 25, 9, 0)
 
@@ -65,7 +66,8 @@ def make_study(space: Space, recipe: Recipe) -> Ledger:
     tree = {name: part for name, part in space.tree.items() if name != "enqueue"}
     space = parse_space(to_yaml(tree), space.place)
     folder.mkdir(parents=True, exist_ok=True)
-    line = mean_keypoint_line(common_split(space), data)
+    parts = split(data.faces, **settings_of(space.sample(Given()), "made").split.model_dump())
+    line = mean_line(mean_keypoints(data.faces.keypoints[parts.training]), data.faces.take(parts.validation))
     facts = Facts(OPTUNA, recipe.seed, str(data.folder.resolve()), data.faces.fingerprint, line)
     ledger = begin(folder, space, facts, seed_matters=False, storage=open_storage(default_url(folder)))
     trials = _imagined(space, recipe, line)

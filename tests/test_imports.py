@@ -30,7 +30,7 @@ ROWS = (
     "migrate replay",
     "paired confirm",
     "ensemble chosen refit views assemble formats convert script card shipment",
-    "curves importance landscape misses findings figures plates page references tables chapters report compare",
+    "curves importance landscape misses findings figures plates page references tables chapters sequels report compare",
     "curve gate onlooker exhibits account download submit glance dashboard",
     "live cell screen options looking searching confirming shipping showing kaggling session markup shown api cli",
 )

@@ -25,8 +25,7 @@ def three_faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_errors_are_told_by_keypoint_and_population() -> None:
     answers, truth, population = three_faces()
-    mean = np.full((15, 2), 48.0)
-    found = misses(answers, truth, population, mean)
+    found = misses(answers, truth, population)
     assert [one.keypoint for one in found["full"]] == ["left_eye_center", "nose_tip"]
     assert [one.keypoint for one in found["sparse"]] == ["nose_tip"]
     eye, nose = found["full"]
@@ -35,13 +34,14 @@ def test_errors_are_told_by_keypoint_and_population() -> None:
     assert nose.rmse == pytest.approx(np.sqrt((9 + 16 + 9 + 16) / 4))
     assert nose.bias == (0, 4), "left and right even out, both lie too low"
     assert nose.at == (49, 58)
-    assert nose.mean == pytest.approx(np.sqrt((0 + 9**2 + 2**2 + 11**2) / 4))
+    assert nose.spread == pytest.approx(np.sqrt((1 + 1 + 1 + 1) / 4)), "48, 57 and 50, 59 around 49, 58"
+    assert found["sparse"][0].spread == 0, "one face alone"
     assert found["sparse"][0].rmse == pytest.approx(np.sqrt(1 / 2))
 
 
 def test_a_population_without_labels_is_left_out() -> None:
     answers, truth, _ = three_faces()
-    assert list(misses(answers, truth, np.zeros(4, np.int8), np.zeros((15, 2)))) == ["full"]
+    assert list(misses(answers, truth, np.zeros(4, np.int8))) == ["full"]
 
 
 def test_the_worst_faces_come_first_and_those_without_labels_never() -> None:

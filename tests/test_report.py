@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import webbrowser
@@ -22,7 +23,8 @@ from fkpsearch import report as report_module
 from fkpsearch.curves import value_of
 from fkpsearch.data import load_data
 from fkpsearch.ledger import read
-from fkpsearch.space import parse_space
+from fkpsearch.sequels import confirmed, ensemble, sequels
+from fkpsearch.space import parse_space, presets
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -180,7 +182,7 @@ def test_the_holdout_is_told_once_an_export_has_looked_and_whose_it_is(study: Pa
     write_holdout(ledger, second, 1.911, 3.752)
     text = report_module.write_report(ledger).read_text()
     assert "1.911 px" in text
-    assert f"trial {second}: 1.911 px (mean keypoint 3.752)" in text
+    assert f"trial {second} 1.911 px (mean keypoint 3.752)" in text
     assert "second validation set" not in text
     write_holdout(ledger, first, 1.901, 3.752)
     text = report_module.write_report(ledger).read_text()
@@ -306,3 +308,62 @@ def test_the_made_answers_have_the_trials_values(made: Path) -> None:
     with np.load(ledger.trial_folder(best.number) / "validation.npz") as kept:
         off = kept["predictions"].astype(float) - faces.keypoints[kept["rows"]]
     assert np.sqrt(np.nanmean(np.square(off))) == pytest.approx(value_of(best), abs=1e-3)
+
+
+CONFIRMED = {
+    "settings": [
+        {
+            "trial": 4, "search_value": 1.8, "values": [1.85, 1.87], "mean": 1.86, "standard_error": 0.01,
+            "difference": 0.0, "difference_low": None, "difference_high": None, "probability_best": 0.97,
+            "luck": 0.06, "luck_low": 0.01, "luck_high": 0.11,
+        }
+    ],
+    "rounds": 2, "verdict": "trial 4 is the best with 97%",
+}  # fmt: skip
+
+TOGETHER = {
+    "members": [
+        {"trial": 4, "picks": 3, "weight": 0.75, "rmse": 1.8}, {"trial": 9, "picks": 1, "weight": 0.25, "rmse": 1.9}
+    ],
+    "rmse": 1.7, "best_rmse": 1.8, "honest_gains": [0.05, 0.07],
+}  # fmt: skip
+
+
+def test_what_confirm_and_ensemble_left_is_told() -> None:
+    words = confirmed(CONFIRMED)
+    assert "trial 4 is the best with 97%." in words
+    assert "1.860 ± 0.010" in words
+    assert "+0.060 (+0.010 to +0.110)" in words
+    words = ensemble(TOGETHER)
+    assert "+0.100 px on the faces they were chosen by, by cross-fitting +0.060 px (spread 0.010)" in words
+    assert "75%" in words
+
+
+def test_a_study_without_sequels_has_no_such_section_and_a_damaged_one_says_so(study: Path, page: str) -> None:
+    assert 'id="confirm"' not in page
+    (study / "confirm.json").write_text(json.dumps(CONFIRMED))
+    (study / "ensemble.json").write_text('{"members": 3}')
+    first, second = sequels(study)
+    assert (first.id, second.id) == ("confirm", "ensemble")
+    assert "1.860" in first.body
+    assert "ensemble.json cannot be read" in second.body
+
+
+ODD = {
+    "settings files only": ("model: {kind: cnn}\ntraining: {epochs: 3}\n", 3),
+    "no parameter at all": ("model: {kind: cnn}\ntraining: {epochs: 3}\nstudy: {pruner: {kind: never}}\n", 22),
+    "one trial": ("model: {kind: cnn, width: {int: [4, 8]}}\ntraining: {epochs: 3}\n", 1),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_studies_have_a_report_too(odd: str, browser: Any, shared_tiny: Path, tmp_path: Path) -> None:
+    text, count = ODD[odd]
+    space = parse_space(text, "first.yaml")
+    if odd == "settings files only":
+        space = presets([space, parse_space(text.replace("3", "4"), "second.yaml")])
+    ledger = make_study(space, Recipe(count, load_data(shared_tiny), tmp_path / "odd", reasons={}))
+    seen = look(browser, report_module.write_report(ledger), 390, tmp_path / "odd.png")
+    assert seen.words == []
+    assert seen.width <= 390
+    assert all(seen.figures.values()), "figures without a mark"
