@@ -272,6 +272,8 @@ def _load(folder: Path, storage: BaseStorage, url: str | None) -> optuna.Study:
     import optuna
 
     if url is None:
+        if not optuna.get_all_study_names(storage):
+            raise StudyError(Problem(str(folder), "has no study in it yet", advice="`fkpsearch run` begins it"))
         return optuna.load_study(study_name=None, storage=storage)
     try:
         return optuna.load_study(study_name=folder.resolve().name, storage=storage)
@@ -297,10 +299,20 @@ def _recorded(study: optuna.Study, url: str | None) -> dict[str, Any]:
 
 
 def _facts(folder: Path, known: dict[str, Any]) -> Facts:
+    if _release(written := str(known.get("version", ""))) > _release(__version__):
+        advice = "update fkpsearch"
+        raise StudyError(
+            Problem(str(folder), f"was written by fkpsearch {written}, this is {__version__}", advice=advice)
+        )
     try:
         return Facts(**{name: known[name] for name in Facts.__dataclass_fields__})
     except KeyError as name:
         raise StudyError(Problem(str(folder), f"is not a study of fkpsearch: {name} is not recorded")) from None
+
+
+def _release(version: str) -> list[int]:
+    """The numbers of a version, by which it is older or newer."""
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
 def _own_space(folder: Path, space: Space | None, known: dict[str, Any]) -> Space:

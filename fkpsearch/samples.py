@@ -13,7 +13,7 @@ from fkpsearch.frame import Prepare
 from fkpsearch.keypoints import POPULATIONS
 from fkpsearch.once import read_decided, refuse_ranges
 from fkpsearch.part import Part, part_of
-from fkpsearch.picture import draw_face, montage, write_png
+from fkpsearch.picture import Picture, draw_face, montage, write_png
 from fkpsearch.pipeline import enlarge
 from fkpsearch.prepare import prepared
 from fkpsearch.space import load_space
@@ -48,10 +48,15 @@ def read_augment(path: Path) -> tuple[Augment, Prepare, int]:
 def draw_samples(
     faces: Faces, settings: Augment, seed: int, path: Path, *, prepare: Prepare = AS_THEY_ARE, each: int = 4
 ) -> None:
-    """Write a PNG: a row for each of ``each`` faces of every population, evenly over the file; keypoints are drawn.
+    """Write :func:`samples` to a PNG. Raises InputError where the file cannot be written."""
+    write_png(path, samples(faces, settings, seed, prepare=prepare, each=each))
+
+
+def samples(faces: Faces, settings: Augment, seed: int, *, prepare: Prepare = AS_THEY_ARE, each: int = 4) -> Picture:
+    """A row for each of ``each`` faces of every population, evenly over the file; keypoints are drawn.
 
     The original, cut out as ``prepare`` says, comes first, then what training sees: with copies those, else draws of
-    epochs. Raises InputError where the file cannot be written.
+    epochs.
     """
     rows = np.concatenate([evenly(np.flatnonzero(faces.population == one), each) for one in range(len(POPULATIONS))])
     columns, name = (settings.copies, "copy") if settings.copies else (DRAWS, "draw")
@@ -62,4 +67,4 @@ def draw_samples(
             caption = f"{name} {column}" if column else f"row {row + 1}: {POPULATIONS[faces.population[row]]}"
             shown = place + column * len(rows)
             tiles.append(draw_face(many.images[shown], many.keypoints[shown], scale=2, caption=caption))
-    write_png(path, montage(tiles, columns=columns + 1))
+    return montage(tiles, columns=columns + 1)

@@ -82,6 +82,26 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def stages(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[str, int, int], None]]]:
+    """Says what is going on, and of some of it how much is done; on a terminal, silent anywhere else.
+
+    The first is told what begins, the second what goes on, how much of it is done and of how much.
+    """
+    from rich.progress import Progress
+
+    with Progress(transient=True, disable=not on_a_terminal()) as bar:
+        task = bar.add_task(title, total=None)
+
+        def say(text: str) -> None:
+            bar.reset(task, total=None, description=text)
+
+        def tick(text: str, done: int, total: int) -> None:
+            bar.update(task, description=text, completed=done, total=total)
+
+        yield say, tick
+
+
 def console() -> Console:
     """Where tables go: as wide as the terminal, or 120 characters in a log."""
     from rich.console import Console

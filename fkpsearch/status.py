@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fkpsearch.lease import Record
-from fkpsearch.ledger import GPU_SECONDS, SECONDS, Ledger
+from fkpsearch.ledger import GPU_SECONDS, OPTUNA, SECONDS, Ledger
 from fkpsearch.space import PRESET
+from fkpsearch.strategy import Tpe
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-LEADERS = 5
+LEADERS = 10
 """Best trials listed, unless each is a settings file of its own"""
 
 
@@ -41,6 +42,8 @@ def status_of(ledger: Ledger, supervisors: Sequence[Record]) -> dict[str, Any]:
         "gpu_hours": _total(trials, GPU_SECONDS) / 3600,
         "best": {**_summary(leaders[0]), "params": leaders[0].params} if leaders else None,
         "leaders": [_summary(trial) for trial in leaders],
+        "sampler": _sampler(ledger),
+        "joint_parameters": [list(group) for group in joint_parameters(trials)] if _is_joint(ledger) else [],
         "running": [
             {"trial": trial.number, "epoch": trial.last_step or 0, "rmse": _last_report(trial)}
             for trial in trials
@@ -52,6 +55,37 @@ def status_of(ledger: Ledger, supervisors: Sequence[Record]) -> dict[str, Any]:
             if "reason" in trial.user_attrs
         ],
     }
+
+
+def joint_parameters(trials: Sequence[FrozenTrial]) -> list[tuple[str, ...]]:
+    """The groups of parameters that TPE draws together, largest first: those that the same trials have.
+
+    As Optuna's ``group=True`` decomposes what complete and pruned trials have shown of the space.
+    """
+    holders: dict[str, set[int]] = {}
+    for trial in trials:
+        if trial.state.name in ("COMPLETE", "PRUNED"):
+            for name in trial.distributions:
+                holders.setdefault(name, set()).add(trial.number)
+    groups: dict[frozenset[int], list[str]] = {}
+    for name, numbers in holders.items():
+        groups.setdefault(frozenset(numbers), []).append(name)
+    return sorted(map(tuple, groups.values()), key=lambda group: -len(group))
+
+
+def _is_joint(ledger: Ledger) -> bool:
+    return ledger.facts.engine == OPTUNA and isinstance(ledger.strategy.sampler, Tpe)
+
+
+def _sampler(ledger: Ledger) -> str:
+    """Who chooses, in words."""
+    if ledger.facts.engine != OPTUNA:
+        return ledger.facts.engine
+    match ledger.strategy.sampler:
+        case Tpe(startup_trials=first):
+            return f"tpe after {first} random trials"
+        case other:
+            return other.kind
 
 
 def _total(trials: Sequence[FrozenTrial], name: str) -> float:

@@ -25,6 +25,20 @@ class Noise:
 
 
 @dataclass(frozen=True)
+class Floor:
+    """The RMSE in pixels that the best possible answers would have: the label noise of a part's mix of keypoints."""
+
+    rmse: float
+    low: float
+    high: float
+    """Between these it lies with 95%: a bootstrap over pictures"""
+    pictures: int
+    """Pictures that were labelled more than once under one convention, behind it"""
+    labels: int
+    """Labelled numbers of these, x and y counted apart"""
+
+
+@dataclass(frozen=True)
 class Survey:
     """Counts are rows unless they say otherwise; RMSEs are in pixels, None where nothing is labelled."""
 
@@ -80,18 +94,8 @@ def label_noise(faces: Faces) -> Noise | None:
     design: the squared distances from the mean of such labels, summed, over the degrees of freedom (labels
     less one, each time).
     """
-    keys = np.stack([faces.group, faces.population.astype(np.uint64)], axis=1)
-    _, member = np.unique(keys, axis=0, return_inverse=True)
-    member = member.reshape(-1)
-    known = ~np.isnan(faces.keypoints).reshape(len(faces), -1)
-    values = np.where(known, faces.keypoints.reshape(len(faces), -1), 0).astype(np.float64)
-    cells = (int(member.max()) + 1, known.shape[1])
-    counts, sums = np.zeros(cells, np.int64), np.zeros(cells)
-    np.add.at(counts, member, known)
-    np.add.at(sums, member, values)
-    distances = np.where(known, values - (sums / np.maximum(counts, 1))[member], 0)
-    squares = _per_keypoint(np.square(distances).sum(axis=0))
-    freedom = _per_keypoint(np.maximum(counts - 1, 0).sum(axis=0))
+    copies = _copies(faces)
+    squares, freedom = copies.squares.sum(axis=0), copies.freedom.sum(axis=0)
     if not freedom.sum():
         return None
     return Noise(
@@ -99,7 +103,80 @@ def label_noise(faces: Faces) -> Noise | None:
         by_keypoint={
             name: float(np.sqrt(squares[k] / freedom[k])) if freedom[k] else None for k, name in enumerate(NAMES)
         },
-        labels=int(counts[counts > 1].sum()),
+        labels=int(copies.labels.sum()),
+    )
+
+
+def noise_floor(faces: Faces, rows: NDArray[np.int64], *, resamples: int = 2000, seed: int = 0) -> Floor | None:
+    """The RMSE on ``rows`` that nobody can be expected to beat; None where no picture is labelled twice.
+
+    Whoever answers every picture with the mean of all labels it could get still misses the one it got by the label's
+    standard deviation. That is estimated from all of ``faces`` for each keypoint under each convention
+    (:func:`label_noise`) and pooled over the labels that ``rows`` have. A keypoint that no picture has twice under a
+    convention is taken as the other convention has it, else as all keypoints together. Copies that somebody labelled
+    alike on purpose would make it too low. The interval: percentiles over ``resamples`` draws of the pictures with
+    replacement (Efron & Tibshirani 1993).
+    """
+    copies = _copies(faces)
+    groups, member = np.unique(copies.group[copies.labels > 0], return_inverse=True)
+    if not len(groups):
+        return None
+    cells = (len(groups), len(POPULATIONS), COUNT)
+    squares, freedom = np.zeros(cells), np.zeros(cells)
+    for total, values in ((squares, copies.squares), (freedom, copies.freedom)):
+        np.add.at(total, (member, copies.population[copies.labels > 0]), values[copies.labels > 0])
+    labelled = are_labelled(faces.keypoints[rows])
+    asked = np.stack([labelled[faces.population[rows] == one].sum(axis=0) for one in range(len(POPULATIONS))])
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples).astype(np.float64)
+    found = [_floor(np.tensordot(each, squares, 1), np.tensordot(each, freedom, 1), asked) for each in drawn]
+    low, high = np.nanpercentile(found, (2.5, 97.5))
+    rmse_of_all = _floor(squares.sum(axis=0), freedom.sum(axis=0), asked)
+    return Floor(rmse_of_all, float(low), float(high), len(groups), int(copies.labels.sum()))
+
+
+def _floor(squares: NDArray[np.float64], freedom: NDArray[np.float64], asked: NDArray[np.int64]) -> float:
+    """The root of the variances, pooled as ``asked``; all ``[2, 15]``, convention and keypoint."""
+    total = squares.sum() / max(freedom.sum(), 1)
+    either = np.where(freedom.sum(axis=0) > 0, squares.sum(axis=0) / np.maximum(freedom.sum(axis=0), 1), total)
+    variances = np.where(freedom > 0, squares / np.maximum(freedom, 1), either)
+    return float(np.sqrt((variances * asked).sum() / max(asked.sum(), 1)))
+
+
+@dataclass(frozen=True)
+class _Copies:
+    """Each picture under each of its conventions: how far its labels lie from their means."""
+
+    group: NDArray[np.uint64]
+    """[m], the picture"""
+    population: NDArray[np.int64]
+    """[m]"""
+    squares: NDArray[np.float64]
+    """[m, 15], of x and y together"""
+    freedom: NDArray[np.float64]
+    """[m, 15], labels less one, x and y counted apart; 0 where there are none or one"""
+    labels: NDArray[np.int64]
+    """[m], numbers that are there more than once"""
+
+
+def _copies(faces: Faces) -> _Copies:
+    keys = np.stack([faces.group, faces.population.astype(np.uint64)], axis=1)
+    keys, member = np.unique(keys, axis=0, return_inverse=True)
+    member = member.reshape(-1)
+    known = ~np.isnan(faces.keypoints).reshape(len(faces), -1)
+    values = np.where(known, faces.keypoints.reshape(len(faces), -1), 0).astype(np.float64)
+    cells = (len(keys), known.shape[1])
+    counts, sums, squares = np.zeros(cells, np.int64), np.zeros(cells), np.zeros(cells)
+    np.add.at(counts, member, known)
+    np.add.at(sums, member, values)
+    distances = np.where(known, values - (sums / np.maximum(counts, 1))[member], 0)
+    np.add.at(squares, member, np.square(distances))
+    return _Copies(
+        group=keys[:, 0],
+        population=keys[:, 1].astype(np.int64),
+        squares=_per_keypoint(squares),
+        freedom=_per_keypoint(np.maximum(counts - 1, 0)),
+        labels=np.where(counts > 1, counts, 0).sum(axis=1),
     )
 
 
@@ -124,8 +201,8 @@ def evenly(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _per_keypoint(columns: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Sums over x and y: 30 columns to 15 keypoints."""
-    return np.asarray(columns.reshape(COUNT, 2).sum(axis=1), np.float64)
+    """Sums over x and y: ``[m, 30]`` columns to ``[m, 15]`` keypoints."""
+    return np.asarray(columns.reshape(-1, COUNT, 2).sum(axis=2), np.float64)
 
 
 def _mean_rmse(faces: Faces, kind: NDArray[np.int8]) -> float | None:

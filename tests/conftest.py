@@ -20,8 +20,8 @@ for _name in ("FKPSEARCH_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THR
     os.environ.setdefault(_name, "1")
 
 QUICK = (
-    "accept augment changes data docs_augment families frame imports kaggle keypoints lint models picture pipeline "
-    "plain samples screen session settings site space survey"
+    "accept augment changes curves data docs_augment families frame imports kaggle keypoints landscape lint misses "
+    "models picture pipeline plain samples screen session settings site space status survey"
 )
 """Test files of a few seconds each, which come last: then no core is left waiting for another's long one"""
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fkpsearch.data import Data, Faces, load_data
 from fkpsearch.errors import InputError
 from fkpsearch.keypoints import COUNT, FULL, NAMES, SPARSE
-from fkpsearch.survey import draw_survey, label_noise, survey
+from fkpsearch.survey import draw_survey, label_noise, noise_floor, survey
 
 NOSE = NAMES.index("nose_tip")
 
@@ -99,6 +99,50 @@ def test_the_spread_finds_the_noise_that_was_put_in() -> None:
     assert noise
     assert noise.spread == pytest.approx(0.7, abs=0.01)
     assert noise.labels == 900 * 30
+
+
+def test_the_floor_weighs_keypoints_as_the_rows_that_are_asked_have_them() -> None:
+    # nose, x: 10, 12 -> 2 over 1, y: none; the eye of the same picture, x: 30, 34 -> 8 over 1, y: none
+    points = noses((10, 20), (12, 20), (50, 50), (60, 60))
+    points[:2, 0] = ((30, 40), (34, 40))
+    faces = faces_of(points, [7, 7, 8, 9], [FULL] * 4)
+    nose_alone, both = noise_floor(faces, np.array([2, 3])), noise_floor(faces, np.array([0, 2, 3]))
+    assert nose_alone
+    assert both
+    assert nose_alone.rmse == pytest.approx(np.sqrt(2 / 2))
+    # three noses of variance 1 and one eye of variance 4
+    assert both.rmse == pytest.approx(np.sqrt((3 * 1 + 1 * 4) / 4))
+    assert (both.pictures, both.labels) == (1, 8)
+    assert both.low == both.high == both.rmse, "one picture alone can be drawn"
+
+
+def test_a_convention_without_copies_takes_the_others_noise_and_a_keypoint_without_any_the_mean() -> None:
+    points = noses((10, 20), (12, 20), (50, 50), (50, 50))
+    points[3] = np.nan
+    points[3, 0] = (5, 5)
+    faces = faces_of(points, [7, 7, 8, 9], [FULL, FULL, SPARSE, SPARSE])
+    for row in (2, 3):
+        floor = noise_floor(faces, np.array([row]))
+        assert floor
+        assert floor.rmse == pytest.approx(1.0)
+    assert noise_floor(faces.take(np.array([0, 2, 3])), np.array([0])) is None
+
+
+def test_the_floor_is_what_an_oracle_scores_and_its_interval_holds_it() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.uniform(20, 70, (400, COUNT, 2))
+    sigma = np.linspace(0.3, 2, COUNT)[:, None]
+    labels = truth + rng.normal(0, 1, truth.shape) * sigma
+    twice = np.concatenate([labels, truth[:60] + rng.normal(0, 1, truth[:60].shape) * sigma])
+    twice[200:400, 5:] = np.nan  # the rows that are asked have the quieter keypoints alone
+    faces = faces_of(twice, [*range(400), *range(60)], [FULL] * 460)
+    floor = noise_floor(faces, np.arange(200, 400))
+    assert floor
+    oracle = np.sqrt(np.nanmean((truth[200:, :5] - labels[200:, :5]) ** 2))
+    assert floor.low < oracle < floor.high
+    assert floor.high - floor.low < 0.3 * floor.rmse
+    assert floor.rmse == pytest.approx(np.sqrt(np.mean(sigma[:5] ** 2)), rel=0.1)
+    assert floor.pictures == 60
 
 
 def test_the_mean_keypoint_line_is_worked_out_by_hand() -> None:
