@@ -74,7 +74,7 @@ def confirm(
         return watched(go, f"{ledger.folder.name}, round {number} of {seeds}", count, float("inf"))
 
     def say(found: Confirmation) -> None:
-        if not as_json and found.rounds > 1:
+        if not as_json and found.rounds > 1 and len(found.settings) > 1:
             typer.echo(f"round {found.rounds} of {seeds}: {found.verdict}")
 
     found = confirm_leaders(ledger, faces, leaders, seeds, train, say)
