@@ -28,9 +28,7 @@ def export(
     refit: Annotated[bool, typer.Option("--refit", help="Train it anew on all labelled rows.")] = False,
     formats: Annotated[
         list[str] | None,
-        typer.Option(
-            "--format", help="onnx, tflite, tflite-int8, keras or all, compared and timed; may stand several times."
-        ),
+        typer.Option("--format", help="onnx, tflite, tflite-int8, keras or all: compared and timed. Repeatable."),
     ] = None,
     tta: Annotated[
         bool | None,
