@@ -236,7 +236,7 @@ def write_readme(made: Made, path: Path) -> None:
         else "",
         prepared="" if made.settings[0].prepare.face_box == "none" else _PREPARED,
         names=", ".join(NAMES),
-        formats=_formats(made.formats) if len(made.formats) > 1 else "",
+        formats=_formats(made.formats) if made.formats else "",
         data=_data(made),
         settings=_settings(made),
         submission=_SUBMISSION if made.submission else "",

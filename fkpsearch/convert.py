@@ -4,7 +4,7 @@
 gets the files of the formats, ``reference.npy``, what the model answers that was converted, and ``keras_ms.txt``.
 
 tf2onnx makes ONNX of the graph with its weights frozen in, TensorFlow's own converter TFLite: of the ways there are
-these two need nothing beside TensorFlow but tf2onnx, and they take every family (docs/LOG.md). Keras' own ``export`` to ONNX
+these two need nothing beside TensorFlow but tf2onnx, and take every family (docs/LOG.md). Keras' own ``export`` to ONNX
 is not among them: constants of a model become inputs there. What stands in their way is put right first: half
 precision, which only a GPU has; convolutions with a group for each channel, which ONNX calls depthwise; and ``erfc``,
 for which tf2onnx has no word.

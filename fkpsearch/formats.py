@@ -51,12 +51,12 @@ class Format:
 
 
 def known_formats(names: Sequence[str]) -> tuple[str, ...]:
-    """The formats asked for, ``keras`` first and each once. Raises InputError for a name that is none."""
+    """The formats asked for, none or ``keras`` first and each once. Raises InputError for a name that is none."""
     for name in names:
         if name not in (*FILES, ALL):
             known = (*FILES, ALL)
             raise InputError(Problem("--format", "is not known", name, did_you_mean(name, known)))
-    return tuple(name for name in FILES if name == "keras" or name in names or ALL in names)
+    return tuple(name for name in FILES if names and (name == "keras" or name in names or ALL in names))
 
 
 def check_packages(names: Sequence[str]) -> None:

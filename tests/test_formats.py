@@ -173,8 +173,9 @@ def test_a_damaged_file_and_one_without_its_runtime_are_one_clear_line(
         open_runtime(shipped.folder / f"model{suffix}")
 
 
-def test_formats_are_known_by_name_and_keras_is_always_among_them() -> None:
-    assert known_formats(()) == ("keras",)
+def test_formats_are_known_by_name_and_keras_is_among_any_to_compare_with() -> None:
+    assert known_formats(()) == ()
+    assert known_formats(["keras"]) == ("keras",)
     assert known_formats(["tflite", "onnx", "tflite"]) == ("keras", "onnx", "tflite")
     assert known_formats(["all"]) == tuple(FILES)
     with pytest.raises(InputError, match=r"^--format: is not known \(got onxx\); did you mean onnx\?$"):
