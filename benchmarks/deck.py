@@ -22,9 +22,9 @@ from pathlib import Path
 import yaml
 
 from fkpsearch.data import load_data
-from fkpsearch.export import export
 from fkpsearch.ledger import read
 from fkpsearch.once import read_decided, train_once
+from fkpsearch.shipment import export
 from fkpsearch.space import PRESET
 
 HOME = Path(__file__).parents[1]

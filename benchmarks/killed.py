@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from fkpsearch.errors import StudyError
 from fkpsearch.ledger import Ledger, read
 
 
@@ -39,6 +40,14 @@ def start(name: str, told: argparse.Namespace, studies: Path) -> subprocess.Pope
 def finished(name: str, studies: Path) -> int:
     """How many trials a study has finished."""
     return len(read(studies / name).finished()) if (studies / name / "study.db").exists() else 0
+
+
+def epochs(name: str, studies: Path) -> int:
+    """How many epochs all its trials have reported."""
+    try:
+        return sum(len(one.intermediate_values) for one in read(studies / name).trials)
+    except StudyError:  # it is only beginning
+        return 0
 
 
 def facts(ledger: Ledger) -> list[tuple[object, ...]]:
@@ -64,11 +73,12 @@ def main() -> None:
         began = time.monotonic()
         calm, killed = start("calm", told, studies), start("killed", told, studies)
         for number in range(1, told.kills + 1):
-            # spread over the trials: the next kill comes somewhere within the next trial or so
-            while not (studies / "killed" / "study.db").exists():
+            # by what it has done, not by the clock, so that the kills lie as widely on a slow machine
+            at, so_far = finished("killed", studies), epochs("killed", studies)
+            wanted = so_far + chance.randint(2, 12)
+            while killed.poll() is None and epochs("killed", studies) < wanted:
                 time.sleep(1)
-            at = finished("killed", studies)
-            time.sleep(chance.uniform(15, 90))
+            time.sleep(chance.uniform(0, 5))
             if killed.poll() is not None:
                 break
             os.kill(killed.pid, signal.SIGKILL)

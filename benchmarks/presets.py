@@ -20,10 +20,10 @@ from pathlib import Path
 from deck import stand_in
 
 from fkpsearch.data import Data, load_data
-from fkpsearch.export import export
 from fkpsearch.models import Backbone
 from fkpsearch.once import read_decided, train_once
 from fkpsearch.settings import Settings
+from fkpsearch.shipment import export
 
 HOME = Path(__file__).parents[1]
 FACES = Path(os.environ.get("FKPSEARCH_FACES96") or HOME.parent / "shared" / "data" / "faces96")

@@ -1,12 +1,7 @@
-"""A model's answers: pictures -> keypoints in pixels.
-
-``python -m fkpsearch.answer MODEL PICTURES.npy ANSWERS.npy`` does it in a clean process, with Keras
-and the model file alone: what an export is verified with.
-"""
+"""A model's answers: pictures -> keypoints in pixels."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +11,9 @@ from numpy.typing import NDArray
 from fkpsearch.device import import_keras
 
 BATCH = 256
+
+FOLD = "fold_{}"
+"""The layer of a model that is the net of its fold 1, 2, ..., in a model of several folds (crossval.py)"""
 
 
 def predict_heads(model: Any, images: NDArray[np.uint8], *, batch: int = BATCH) -> NDArray[np.float32]:
@@ -31,6 +29,15 @@ def predict_heads(model: Any, images: NDArray[np.uint8], *, batch: int = BATCH) 
     return np.concatenate(answers)
 
 
+def predict_by_fold(model: Any, images: NDArray[np.uint8], fold: NDArray[np.int64]) -> NDArray[np.float32]:
+    """As :func:`predict_heads`; ``fold`` ``[n]`` names the net that answers, from 1, or 0 for the mean of all."""
+    answers = np.empty((len(images), *model.output_shape[1:]), np.float32)
+    for number in np.unique(fold).tolist():
+        net = model.get_layer(FOLD.format(number)) if number else model
+        answers[fold == number] = predict_heads(net, images[fold == number])
+    return answers
+
+
 def of_population(answers: NDArray[np.float32], population: NDArray[np.int8]) -> NDArray[np.float32]:
     """Each picture's answer by the head of its population: ``[n, heads, 15, 2]`` -> ``[n, 15, 2]``."""
     heads = np.minimum(population, answers.shape[1] - 1)
@@ -38,8 +45,8 @@ def of_population(answers: NDArray[np.float32], population: NDArray[np.int8]) ->
     return chosen
 
 
-def load_trusted(model: Path, source: str = "") -> Any:
-    """A ``keras.Model`` that we wrote, from its file; ``source`` names the hypermodel it came from, if any.
+def load_trusted(model: Path, *sources: str) -> Any:
+    """A ``keras.Model`` that we wrote, from its file; ``sources`` name the hypermodels it came from, if any.
 
     Not in Keras' safe mode: a SavedModel within is code of its own, and so are a Lambda layer and a class of the
     user's module.
@@ -48,19 +55,10 @@ def load_trusted(model: Path, source: str = "") -> Any:
     try:
         return keras.saving.load_model(model, compile=False, safe_mode=False)
     except Exception:
-        if not source:
+        if not any(sources):
             raise
         from fkpsearch.models.hypermodel import load
 
-        load(source)  # perhaps it has layers of its own; its classes register themselves
+        for source in filter(None, sources):
+            load(source)  # perhaps it has layers of its own; its classes register themselves
         return keras.saving.load_model(model, compile=False, safe_mode=False)
-
-
-def main(model: str, pictures: str, answers: str, source: str = "") -> None:
-    """Load, predict, write."""
-    loaded = load_trusted(Path(model), source)
-    np.save(Path(answers), predict_heads(loaded, np.load(Path(pictures), mmap_mode="r")))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -38,7 +38,7 @@ T = TypeVar("T")
 ASK = 2.0
 """Seconds of a transfer between two questions whether to stop"""
 
-_RECORD = "artifacts:"
+RECORD = "artifacts:"
 """What Optuna begins the system attribute of an artifact with"""
 
 
@@ -80,7 +80,7 @@ class Artifacts:
                 "mimetype": mimetype or "application/octet-stream",
                 "encoding": encoding,
             }
-            storage.set_trial_system_attr(trial_id, _RECORD + id_of(number, name), json.dumps(record))
+            storage.set_trial_system_attr(trial_id, RECORD + id_of(number, name), json.dumps(record))
 
     def fetch(self, number: int, names: Sequence[str]) -> list[Path]:
         """Bring files of a trial into its folder here, each whole or not at all; returns those that the store has."""
@@ -137,13 +137,15 @@ def open_artifacts(
     url: str | None,
     folder: Path,
     *,
+    to_read: bool = False,
     patience: float = 300,
     must_stop: Callable[[], bool] = lambda: False,
     on_wait: Callable[[str], None] = lambda _: None,
 ) -> Artifacts:
     """The artifact store of the study in ``folder``: that folder, or where ``--artifacts`` says.
 
-    ``url`` is s3://BUCKET/PREFIX or a folder that all hosts share. Raises StudyError where it cannot be written.
+    ``url`` is s3://BUCKET/PREFIX or a folder that all hosts share. Raises StudyError where it cannot be written,
+    unless it is opened ``to_read`` only.
     """
     from optuna.artifacts import FileSystemArtifactStore
 
@@ -163,14 +165,15 @@ def open_artifacts(
     name = folder.resolve().name
     if "://" not in url:
         shared = Path(url) / name
-        writable_folder(shared, StudyError, "name another place with --artifacts")
+        if not to_read:
+            writable_folder(shared, StudyError, "name another place with --artifacts")
         return Artifacts(_ById(_Folder(shared), ""), folder, False, wait)
     found = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]+)(?:/+([^?#]*?))?/*", url)
     if not found:
         rule = "must be s3://BUCKET/PREFIX or a folder that all hosts share"
         raise StudyError(Problem("--artifacts", rule, safe_url(url)))
     prefix = f"{found[2]}/{name}/" if found[2] else f"{name}/"
-    store = wait.call(lambda _: _bucket(found[1], prefix))
+    store = wait.call(lambda _: _bucket(found[1], prefix, to_read=to_read))
     return Artifacts(_ById(store, prefix), folder, False, wait)
 
 
@@ -226,8 +229,11 @@ class _Folder:
         self._store.remove(artifact_id)
 
 
-def _bucket(name: str, prefix: str) -> ArtifactStore:
-    """A bucket that was written to, for else a trial's training would be over before it is known to be closed."""
+def _bucket(name: str, prefix: str, *, to_read: bool) -> ArtifactStore:
+    """A bucket; unless it is only read, one that was written to.
+
+    Else a trial's training would be over before it is known to be closed.
+    """
     if importlib.util.find_spec("boto3") is None:
         rule = "needs boto3, which is not installed"
         raise StudyError(Problem(f"s3://{name}", rule, advice="pip install 'fkpsearch[s3]'"))
@@ -238,6 +244,7 @@ def _bucket(name: str, prefix: str) -> ArtifactStore:
     # the waiting is ours
     config = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 2})
     client = boto3.client("s3", config=config)
-    client.put_object(Bucket=name, Key=f"{prefix}.fkpsearch", Body=b"")
+    if not to_read:
+        client.put_object(Bucket=name, Key=f"{prefix}.fkpsearch", Body=b"")
     store: ArtifactStore = Boto3ArtifactStore(name, client)
     return store

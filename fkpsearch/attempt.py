@@ -71,9 +71,12 @@ class Desk(Protocol):
 class Attempt:
     """The conversation from the job on."""
 
-    def __init__(self, trial: Trial, epochs: int, child: Child, desk: Desk, *, asks: bool = False) -> None:
+    def __init__(
+        self, trial: Trial, epochs: int, child: Child, desk: Desk, *, asks: bool = False, folds: int = 1
+    ) -> None:
         """``epochs`` is how long the training may last, ``asks`` says that a hypermodel will ask first."""
         self.trial, self.epochs, self.child, self._desk = trial, epochs, child, desk
+        self._folds, self._fold = folds, 0
         self.epoch = 0
         """The last one reported"""
         self.best = math.inf
@@ -102,7 +105,9 @@ class Attempt:
                 return self._decided()
             case said.Epoch():
                 return self._epoch(message)
-            case said.Done() if self.epoch and message.rmse == self.best and message.best_epoch <= self.epoch:
+            case said.Done() if (
+                self.epoch and message.rmse == self.best and message.best_epoch <= self.epoch and self._at_the_last_fold
+            ):
                 self._keep(message)
                 return None
             case said.Diverged(why=why) if self.epoch < self.epochs:
@@ -139,10 +144,9 @@ class Attempt:
         """Report an epoch and let the pruner decide; an end when it pruned. The last epoch is paid for already."""
         number, best = message.epoch, message.best
         follows = number == self.epoch + 1 or (message.again and not self.epoch)
-        sound = best <= message.rmse and (message.again or best == min(self.best, message.rmse))
-        if not (follows and sound and number <= self.epochs):
+        if not (follows and number <= self.epochs and self._sound(message)):
             raise self.broken(message)
-        self._asking = False
+        self._asking, self._fold = False, message.fold
         self.epoch, self.best = number, best
         self._desk.report(self.trial, number, best)
         self._desk.watch(EpochDone(self.trial.number, number, message.rmse, best, message.images_per_second))
@@ -151,6 +155,19 @@ class Attempt:
             return End("PRUNED", best, f"behind the others at epoch {number}")
         self.child.send("go")
         return None
+
+    @property
+    def _at_the_last_fold(self) -> bool:
+        return self._folds == 1 or self._fold == self._folds
+
+    def _sound(self, message: said.Epoch) -> bool:
+        """Whether an epoch's figures can be: the smallest RMSE so far, or each fold in its turn."""
+        if self._folds > 1:
+            first = self._folds if message.again else 1
+            possible = (self._fold, self._fold + 1) if self._fold else range(1, first + 1)
+            return message.fold in possible and message.fold <= self._folds
+        best = message.best
+        return not message.fold and best <= message.rmse and (message.again or best == min(self.best, message.rmse))
 
     def _keep(self, message: said.Done) -> None:
         self.done = message

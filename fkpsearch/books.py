@@ -75,7 +75,7 @@ class Job:
     @property
     def epochs(self) -> int:
         """How long its training may last."""
-        return self.settings.training.epochs if self.settings else 0
+        return self.settings.epochs if self.settings else 0
 
 
 class Books:

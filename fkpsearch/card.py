@@ -1,19 +1,23 @@
-"""What an export says of itself: ``metrics.json`` for programs, ``README.md`` for people."""
+"""What an export says of itself: ``metrics.json`` for programs, ``README.md``, its model card, for people."""
 
 from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fkpsearch import __version__
+from fkpsearch.chosen import Chosen
 from fkpsearch.data import Data
+from fkpsearch.formats import Format
 from fkpsearch.keypoints import NAMES
 from fkpsearch.plain import writing
 from fkpsearch.scores import Scores
 from fkpsearch.settings import Settings
+from fkpsearch.views import Kept
 
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "optuna")
 
@@ -23,13 +27,27 @@ class Made:
     """How an export came about and what it is worth."""
 
     command: str
-    run: Path
-    settings: Settings
+    chosen: Chosen
+    settings: tuple[Settings, ...]
+    """Of each part"""
     data: Data
+    trained: int
+    """How many rows the model in the folder has learnt from"""
+    heads: int
+    """Answers a picture"""
     validation: Scores
+    """Of the model with its views"""
+    plain: Scores
+    """The same without them: what the search recorded"""
     holdout: Scores
+    kept: Kept
     looks: int
-    """Trainings of the study whose hold-out score has been seen, this one included"""
+    """Models of the study whose hold-out score has been seen, this one included"""
+    refit: bool
+    """Whether the model in the folder learnt from all rows, and the scores are of the one before it"""
+    again: tuple[str, ...]
+    """What was trained again, in words"""
+    formats: tuple[Format, ...]
     submission: bool
 
 
@@ -37,12 +55,18 @@ def write_metrics(made: Made, path: Path) -> None:
     """The scores and what is needed to get them again."""
     metrics = {
         "validation": made.validation.plain(),
+        "validation_without_test_time_augmentation": made.plain.plain(),
+        "test_time_augmentation": asdict(made.kept),
         "holdout": made.holdout.plain(),
         "holdout_looks": made.looks,
-        "trainings_behind_these_numbers": 1,
+        "trainings_behind_these_numbers": len(made.settings),
+        "members": [{"run": str(part.run), "weight": part.weight} for part in made.chosen.parts],
+        "refit": made.refit,
+        "trained_again": made.again,
+        "formats": [asdict(one) for one in made.formats],
         "made_by": {
             "command": made.command,
-            "run": str(made.run),
+            "run": str(made.chosen.place),
             "fkpsearch": __version__,
             "python": platform.python_version(),
             "packages": {name: found for name in PACKAGES if (found := _version(name))},
@@ -76,10 +100,10 @@ Made by `fkpsearch {version}` with `{command}`.
 | validation (the search followed it) | {validation} |
 | **hold-out** (never seen by the search) | {holdout} |
 
-One training, one seed: the spread between seeds is not known from this. The score is the
+{trainings} The score is the
 competition's: pooled over all labelled numbers. "mean keypoint" answers every picture with the mean
 position and has learnt nothing.
-{looks}
+{refit}{views}{looks}{again}
 ![validation faces: given blue, predicted red](faces.png)
 
 ## Load it
@@ -93,17 +117,29 @@ pictures = np.zeros((1, 96, 96, 1), "uint8")  # gray, 0..255, as they are: prepr
 answers = model.predict(pictures)             # float32 [n, {heads}, 15, 2]: (x, y) in pixels
 keypoints = answers[:, 0]                     # [n, 15, 2], the convention of the fully labelled pictures
 ```
+
+`python predict.py MODEL PICTURE...` does it from the command line with any of the model files, without fkpsearch.
 {two}{prepared}
 {outside}The 15 keypoints in order: {names}.
+{formats}
+## What it learnt from, and what it is for
+
+{data}
+
+It finds 15 points in a gray picture of one face that is cut out as the training pictures are; `fkpsearch predict FOLDER
+PHOTO... --to DIR` cuts faces out of photographs. "left" is the left of the person shown. It does not say who somebody
+is, nor whether there is a face at all: it answers any picture. Faces, poses, light and cameras that the data lacks are
+answered worse than the scores say, and nobody has measured how much worse, nor for whom.
 
 ## Files
 
-- `model.keras`: the model. `settings.yaml`: every setting; `fkpsearch train settings.yaml --data DIR` makes it again.
+- `model.keras`: the model. {settings}
+- `predict.py`: a script that needs a model file and its runtime only.
 - `metrics.json`: scores per population and keypoint, versions, the data's fingerprint.
 {submission}"""
 
 _LOOKS = """
-The hold-out scores of {looks} trainings of this study have been looked at. Whoever chooses among them by
+The hold-out scores of {looks} models of this study have been looked at. Whoever chooses among them by
 these scores makes the hold-out a second validation set.
 """
 
@@ -131,26 +167,63 @@ _SUBMISSION = """\
 - `submission.csv`: for Kaggle, each picture answered by the head of its population.
 """
 
+_ONE = "One training, one seed: the spread between seeds is not known from this."
+
+_SEVERAL = """\
+The weighted mean of {count} models: {members}.
+They were chosen by the validation rows (`fkpsearch ensemble`), which makes that score a little optimistic, and the
+hold-out's not."""
+
+_REFIT = """
+**These scores are not of the model in this folder** but of the one before it, which had not seen these pictures. The
+model here was trained anew with the same settings on all {rows:,} labelled rows, for as many epochs as the search found
+best. It should be a little better; nothing is left to measure that by.
+"""
+
+_VIEWS = """
+Test-time augmentation is part of the model: it answers with the mean over {count} views of a picture ({name}). On the
+validation rows that is {gain:.3f} px better, standard error {noise:.3f}, than one look alone ({plain:.3f} px).
+"""
+
+_FORMATS = """
+| file | size | a picture, one thread | RMSE more than Keras' | farthest answer from Keras' |
+|---|---|---|---|---|
+{rows}
+
+All take pictures float32 `[n, 96, 96, 1]`, gray, 0..255, and answer in pixels. Compared on {pictures} validation
+pictures, each by its own runtime: `pip install keras tensorflow`, `onnxruntime` or `ai-edge-litert`.
+"""
+
 
 def write_readme(made: Made, path: Path) -> None:
-    """How the model was made, what it is worth, how to load it."""
-    heads = made.settings.model.answers
-    saved_model, source = (getattr(made.settings.model, name, None) for name in ("saved_model", "source"))
+    """How the model was made, what it is worth, how to load it, what it is for."""
+    models = [settings.model for settings in made.settings]
+    saved_model, source = (
+        ", ".join(dict.fromkeys(filter(None, (getattr(one, name, None) for one in models))))
+        for name in ("saved_model", "source")
+    )
     text = _README.format(
         version=__version__,
         command=made.command or "fkpsearch export",
         validation=_row(made.validation),
         holdout=_row(made.holdout),
+        trainings=_ONE if len(models) == 1 else _SEVERAL.format(count=len(models), members=_members(made)),
+        refit=_REFIT.format(rows=len(made.data.faces)) if made.refit else "",
+        views=_views(made),
         looks=_LOOKS.format(looks=made.looks) if made.looks > 1 else "",
-        heads=heads,
-        two=_TWO if heads > 1 else "",
+        again="".join(f"\n{line[:1].upper()}{line[1:]}.\n" for line in made.again),
+        heads=made.heads,
+        two=_TWO if made.heads > 1 else "",
         outside=_OUTSIDE.format(saved_model=saved_model)
         if saved_model
         else _SOURCE.format(source=source)
         if source
         else "",
-        prepared="" if made.settings.prepare.face_box == "none" else _PREPARED,
+        prepared="" if made.settings[0].prepare.face_box == "none" else _PREPARED,
         names=", ".join(NAMES),
+        formats=_formats(made.formats) if len(made.formats) > 1 else "",
+        data=_data(made),
+        settings=_settings(made),
         submission=_SUBMISSION if made.submission else "",
     )
     with writing(path) as file:
@@ -160,3 +233,43 @@ def write_readme(made: Made, path: Path) -> None:
 def _row(scores: Scores) -> str:
     numbers = ("-" if value is None else f"{value:.3f}" for value in (scores.rmse, scores.mean_keypoint_rmse))
     return " | ".join((*numbers, str(scores.pictures)))
+
+
+def _members(made: Made) -> str:
+    return ", ".join(f"{part.name} ({part.weight:.2g})" for part in made.chosen.parts)
+
+
+def _views(made: Made) -> str:
+    if made.kept.name == "none" or not made.kept.gain:
+        return ""
+    gain, noise = made.kept.total
+    count, name = len(made.kept.views), made.kept.name
+    return _VIEWS.format(count=count, name=name, gain=gain, plain=made.plain.rmse or 0.0, noise=noise)
+
+
+def _formats(formats: Sequence[Format]) -> str:
+    rows = [
+        f"| `{one.file}` | {one.bytes / 1e6:.2f} MB | {one.milliseconds:.2f} ms | "
+        + " | ".join("" if value is None else f"{value:.5f} px" for value in (one.loss, one.apart))
+        + " |"
+        for one in formats
+    ]
+    return _FORMATS.format(rows="\n".join(rows), pictures=formats[0].pictures)
+
+
+def _data(made: Made) -> str:
+    faces = made.data.faces
+    full = int((faces.population == 0).sum())
+    return (
+        f"{made.trained:,} of the {len(faces):,} labelled pictures in `{made.data.folder}` ({full:,} fully labelled, "
+        f"{len(faces) - full:,} sparsely), 96x96, gray; copies of a picture are all in one part. If they are "
+        "Kaggle's: where those come from, who is shown and who labelled them is not published."
+    )
+
+
+def _settings(made: Made) -> str:
+    if len(made.settings) == 1:
+        return "`settings.yaml`: every setting; `fkpsearch train settings.yaml --data DIR` makes it again" + (
+            ", but for its views." if made.kept.name != "none" else "."
+        )
+    return "`members/`: every setting of each member; `fkpsearch train members/NAME.yaml --data DIR` makes it again."

@@ -21,9 +21,9 @@ from fkpsearch import __version__
 from fkpsearch.plain import writing
 from fkpsearch.run_folder import CHECKPOINT
 from fkpsearch.settings import Settings
-from fkpsearch.train import Best, Epoch, State
+from fkpsearch.train import Best, Epoch, Finished, State
 
-FORMAT = 1
+FORMAT = 2
 
 SHARE = 0.02
 """Of the time since the last checkpoint that the next may take"""
@@ -49,19 +49,15 @@ class Checkpoint:
 
     def __init__(self, folder: Path, identity: str) -> None:
         self.path, self.identity = folder / CHECKPOINT, identity
-        self.history: tuple[Epoch, ...] = ()
-        """Of the state that was read"""
         self._took, self._written = 0.0, 0.0
 
     def read(self) -> State | None:
         """The state; None where there is none, or none that fits, or a damaged one."""
         try:
             with np.load(self.path) as kept:
-                state = _state(kept) if str(kept["identity"]) == self.identity else None
+                return _state(kept) if str(kept["identity"]) == self.identity else None
         except Exception:  # nobody can list what damaged bytes make zipfile and numpy raise
             return None
-        self.history = state.history if state else ()
-        return state
 
     def write(self, state: Callable[[], State]) -> None:
         """Write what ``state`` gives, where it is time to."""
@@ -82,13 +78,22 @@ def _arrays(state: State) -> dict[str, Any]:
     """A state as what ``numpy.savez`` takes."""
     groups = {"variables": state.variables, "weights": state.best.weights}
     groups |= {f"optimizer{place}": values for place, values in enumerate(state.optimizers)}
+    of_folds: dict[str, Any] = {}
+    for place, fold in enumerate(state.finished):
+        groups[f"fold{place}"] = fold.best.weights
+        of_folds |= {f"fold{place}_{name}": value for name, value in _figures(fold).items()}
     return {
-        "history": np.array([astuple(row) for row in state.history]),
-        "predictions": state.best.predictions,
-        "seconds": state.seconds,
+        **_figures(state),
+        **of_folds,
         "groups": np.array([f"{name} {len(values)}" for name, values in groups.items()]),
         **{f"{name}.{place}": value for name, values in groups.items() for place, value in enumerate(values)},
     }
+
+
+def _figures(one: State | Finished) -> dict[str, Any]:
+    """What a fold at work and a finished one both have."""
+    history = np.array([astuple(row) for row in one.history])
+    return {"history": history, "predictions": one.best.predictions, "seconds": one.seconds}
 
 
 def _state(kept: Any) -> State:
@@ -98,10 +103,14 @@ def _state(kept: Any) -> State:
         groups[name] = [kept[f"{name}.{place}"] for place in range(int(count))]
     if any(value.dtype.kind == "V" for values in groups.values() for value in values):
         raise ValueError("numbers of a type that numpy cannot keep")
-    return State(
-        history=tuple(Epoch(int(row[0]), *map(float, row[1:])) for row in kept["history"]),
-        variables=groups.pop("variables"),
-        best=Best(groups.pop("weights"), kept["predictions"]),
-        optimizers=list(groups.values()),
-        seconds=float(kept["seconds"]),
-    )
+    folds = [name for name in groups if name.startswith("fold")]
+    finished = [Finished(*_parts(kept, f"{name}_", groups.pop(name))) for name in folds]
+    history, best, seconds = _parts(kept, "", groups.pop("weights"))
+    variables = groups.pop("variables")
+    return State(history, variables, list(groups.values()), best, seconds, tuple(finished))
+
+
+def _parts(kept: Any, name: str, weights: list[NDArray[Any]]) -> tuple[tuple[Epoch, ...], Best, float]:
+    """The inverse of :func:`_figures`."""
+    history = tuple(Epoch(int(row[0]), *map(float, row[1:])) for row in kept[f"{name}history"])
+    return history, Best(weights, kept[f"{name}predictions"]), float(kept[f"{name}seconds"])

@@ -1,4 +1,4 @@
-"""Typer commands; they (and those in searching.py and looking.py) and `screen` are the only places that print.
+"""Typer commands; they (and those in the modules imported here) and `screen` are the only places that print.
 
 Heavy imports live where they are used.
 """
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from fkpsearch import __version__, looking, searching
+from fkpsearch import __version__, confirming, kaggling, looking, searching, shipping, showing
 from fkpsearch.errors import FkpError, FkpWarning, InputError, Problem
 from fkpsearch.options import DataFolder, open_data
 from fkpsearch.screen import console, hushed, progress
@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # a local may hold a password
 )
-data_app = typer.Typer(help="Look at the data, or make some.", no_args_is_help=True)
+data_app = typer.Typer(help="Get the data, look at it, or make some.", no_args_is_help=True)
 space_app = typer.Typer(help="Look at a search space.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(space_app, name="space")
@@ -74,6 +74,9 @@ def data_demo(folder: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     typer.echo(f"a synthetic data set in Kaggle's format: {folder}")
 
 
+data_app.command("download")(kaggling.data_download)
+
+
 @space_app.command("check")
 def space_check(space: SpaceArgument) -> None:
     """Lint a space; build its smallest, its largest and 20 random models."""
@@ -111,9 +114,14 @@ def train(
     folder = to or Path("runs") / settings.stem
     writable_folder(folder, StudyError, "name another folder with --to")
     with progress("training") as tick:
-        train_once(decided, faces, folder, lambda row: tick(row.epoch, decided.training.epochs))
-    console().print(score_table({"validation": score_validation(decided, read_validation(folder), faces.faces)}))
+        train_once(decided, faces, folder, lambda row: tick(row.epoch, decided.epochs))
+    trained_on = " (it learnt from)" if decided.training.refit else ""
+    scores = score_validation(decided, read_validation(folder), faces.faces)
+    console().print(score_table({f"validation{trained_on}": scores}))
     typer.echo(f"the run: {folder}")
+    if decided.training.refit:
+        typer.echo(f"next: fkpsearch predict {shlex.quote(str(folder))} PHOTO... --to DIR")
+        return
     typer.echo(f"next: fkpsearch export {shlex.quote(str(folder))} --to out")
 
 
@@ -168,9 +176,13 @@ for command in (
     searching.run,
     searching.worker,
     searching.status,
+    showing.dashboard,
     looking.report,
     looking.compare,
-    searching.export,
+    confirming.confirm,
+    shipping.ensemble,
+    shipping.export,
+    kaggling.submit,
     searching.migrate,
     searching.replay,
 ):

@@ -57,15 +57,20 @@ def training_bytes(cost: Cost, settings: Settings, rows: int) -> int:
     """What training on ``rows`` faces takes beyond what a warm process holds, estimated for Adam and a CPU.
 
     For each trainable parameter its value, its best value, gradient, Adam's two, and what is copied of them meanwhile
-    (9.5 in all, 2 more with averaging; 3 where it is frozen); of a step's activations the 80% that are kept for the
-    gradient, or of a validation batch's three of the largest, whichever is more; the pictures. Fitted to the peak
-    resident size of 14 trainings, 0.17 to 30 million parameters, batches of 8 to 100: with the process (750 MB) the
-    estimate was between 17% below and 17% above (docs/LOG.md).
+    (9.5 in all, 2 more with averaging; 3 where it is frozen), and its values in other folds, where there are any; of a
+    step's activations the 80% that are kept for the gradient, or of a validation batch's three of the largest,
+    whichever is more; the pictures. Fitted to the peak resident size of 14 trainings of one split, 0.17 to 30 million
+    parameters, batches of 8 to 100: with the process (750 MB) the estimate was between 17% below and 17% above
+    (docs/LOG.md).
     """
     frozen = cost.parameters - cost.trainable
-    numbers = 3 * frozen + (9.5 + 2 * (settings.training.averaging > 0)) * cost.trainable
+    folds = settings.validation.folds
+    numbers = (
+        3 * frozen + (9.5 + 2 * (settings.training.averaging > 0)) * cost.trainable + (folds - 1) * cost.parameters
+    )
     step = 0.8 * cost.activation_bytes * settings.training.batch_size
-    validation = 3 * cost.largest_bytes * min(BATCH, rows * settings.split.validation)
+    share = settings.split.validation if folds == 1 else (1 - settings.split.holdout) / folds
+    validation = 3 * cost.largest_bytes * min(BATCH, rows * share)
     pictures = rows * (1 + settings.augment.copies) * SIZE**2
     return round(OVERHEAD + 4 * numbers + max(step, validation) + pictures)
 

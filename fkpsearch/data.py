@@ -211,31 +211,52 @@ def _population_asked(pictures: int, lookup: Lookup | None, small: NDArray[np.bo
     return np.where(asked.any(axis=1), population_of(asked, small), FULL).astype(np.int8)
 
 
-def split(faces: Faces, *, validation: float, holdout: float, seed: int) -> Split:
+def split(faces: Faces, *, validation: float, holdout: float, seed: int, redraw: int = 0) -> Split:
     """Cut into three parts by picture, each population alike. Raises DataError where a part would be empty.
 
-    ``validation`` and ``holdout`` are shares of the rows. A picture goes with the population of most of its
-    rows (FULL in a tie). The pictures of a population stand in the order of a hash of (seed, picture), so
-    that neither the order of the rows nor the rows of the other population matter; the hold-out is cut off
-    first, and does not change with ``validation``.
+    ``validation`` and ``holdout`` are shares of the rows; the hold-out depends on neither ``validation`` nor
+    ``redraw`` (:func:`places`).
     """
-    groups, member, sizes = np.unique(faces.group, return_inverse=True, return_counts=True)
-    sparse = np.bincount(member, faces.population == SPARSE) * 2 > sizes
-    place = np.array([xxhash.xxh3_64_intdigest(f"{seed} {group}".encode()) for group in groups.tolist()], np.uint64)
-    part = np.zeros(len(groups), np.int8)
-    for stratum in (np.flatnonzero(sparse), np.flatnonzero(~sparse)):
-        order = stratum[np.lexsort((groups[stratum], place[stratum]))]
-        # A picture's place is the middle of its rows: parts miss their share by half a picture at most.
-        share = (np.cumsum(sizes[order]) - sizes[order] / 2) / sizes[order].sum()
-        part[order] = np.where(share < holdout, 2, np.where(share < holdout + validation, 1, 0))
-    rows = [np.flatnonzero(part[member] == number) for number in range(3)]
+    place = places(faces, holdout=holdout, seed=seed, redraw=redraw)
+    part = np.where(place < holdout, 2, np.where(place < holdout + validation, 1, 0))
+    rows = [np.flatnonzero(part == number) for number in range(3)]
     names = ("training", "validation", "holdout")
     empty = [name for name, part_rows in zip(names, rows, strict=True) if not len(part_rows)]
     if empty:
-        shares = f"validation {validation:g}, holdout {holdout:g} of {len(groups)} pictures"
+        shares = f"validation {validation:g}, holdout {holdout:g} of {len(np.unique(faces.group))} pictures"
         advice = "change the shares or take more pictures"
         raise DataError(*(Problem("split", f"no picture is left for {name}", shares, advice) for name in empty))
     return Split(*rows)
+
+
+def places(faces: Faces, *, holdout: float, seed: int, redraw: int = 0) -> NDArray[np.float64]:
+    """Where each row stands in its population's order, ``[n]`` in 0..1; the hold-out is what lies below its share.
+
+    Rows of a picture share a place, the middle of its rows, so that parts miss their share by half a picture at
+    most. A picture goes with the population of most of its rows (FULL in a tie). The pictures of a population stand
+    in the order of a hash of (seed, picture), so that neither the order of the rows nor the rows of the other
+    population matter. ``redraw``, where it is not 0, shuffles what lies behind the hold-out.
+    """
+    groups, member, sizes = np.unique(faces.group, return_inverse=True, return_counts=True)
+    sparse = np.bincount(member, faces.population == SPARSE) * 2 > sizes
+    share = np.empty(len(groups))
+
+    def stand(order: NDArray[np.int64], salt: str, first: int = 0) -> NDArray[np.int64]:
+        """Order the pictures from the ``first`` one on, and note where each stands."""
+        rest = order[first:]
+        hashes = [xxhash.xxh3_64_intdigest(f"{salt} {group}".encode()) for group in groups[rest].tolist()]
+        rest = rest[np.lexsort((groups[rest], np.array(hashes, np.uint64)))]
+        order = np.concatenate([order[:first], rest])
+        share[rest] = ((np.cumsum(sizes[order]) - sizes[order] / 2) / sizes[order].sum())[first:]
+        return order
+
+    for stratum in (np.flatnonzero(sparse), np.flatnonzero(~sparse)):
+        order = stand(stratum, str(seed))
+        if redraw:
+            first = int((share[order] < holdout).sum())
+            rest = stand(order, f"{seed} {redraw}", first)[first:]
+            share[rest] = np.maximum(share[rest], holdout)  # a smaller picture may come to stand on the border
+    return share[member]
 
 
 def cache_folder() -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fkpsearch.errors import InputError, Problem, did_you_mean
 from fkpsearch.ledger import OPTUNA, Ledger, training_seed
-from fkpsearch.lint import most_epochs
+from fkpsearch.lint import longest
 from fkpsearch.strategy import build_pruner, build_sampler
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Optuna:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        ledger.study.pruner = build_pruner(ledger.strategy, most_epochs(ledger.space))
+        ledger.study.pruner = build_pruner(ledger.strategy, longest(ledger.space))
 
     def propose(self, trials: int) -> None:
         pass  # it chooses when the trial is there

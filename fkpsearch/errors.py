@@ -58,6 +58,10 @@ class Problem:
 class FkpError(Exception):
     """Every error this package raises on purpose."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it below a notebook's cell: what the command line prints, and no traceback."""
+        return [f"error: {line}" for line in str(self).splitlines()]
+
 
 class InputError(FkpError):
     """Something the user can mend; carries one ``Problem`` per line of output."""

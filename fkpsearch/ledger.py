@@ -272,6 +272,8 @@ def _load(folder: Path, storage: BaseStorage, url: str | None) -> optuna.Study:
     import optuna
 
     if url is None:
+        if not optuna.get_all_study_names(storage):
+            raise StudyError(Problem(str(folder), "has no study in it yet", advice="`fkpsearch run` begins it"))
         return optuna.load_study(study_name=None, storage=storage)
     try:
         return optuna.load_study(study_name=folder.resolve().name, storage=storage)

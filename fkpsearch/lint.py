@@ -9,11 +9,11 @@ from typing import Any
 from fkpsearch.detect import check_installed
 from fkpsearch.errors import Problem, SettingsError, SpaceError
 from fkpsearch.recipe import Training
-from fkpsearch.settings import SplitSettings, settings_of
+from fkpsearch.settings import SplitSettings, ValidationSettings, settings_of
 from fkpsearch.space import Choice, Float, Given, Int, Space, load_space, presets
 from fkpsearch.strategy import Asha, strategy_of
 
-COMMON = ("split", "seed")
+COMMON = ("split", "validation", "seed")
 """What all trials must share to be comparable, so no space may search it."""
 
 
@@ -38,13 +38,18 @@ def check_space(space: Space) -> None:
         raise SpaceError(*found.values(), *why.problems) from None
     if found:
         raise SpaceError(*found.values())
+    if any(space.sample(Given(told)).get("training", {}).get("refit") for told in probes(space)):
+        rule = "may not be searched: nothing would be left to compare trials by"
+        advice = "`fkpsearch train` trains it, and `fkpsearch export --refit` makes it of a finished trial"
+        raise SpaceError(Problem(f"{space.place}: training.refit", rule, advice=advice))
     splits = list(dict.fromkeys(_split_of(told, space) for told in probes(space)))
     if len(splits) > 1:
-        rule = f"must be the same in all files ({splits[0]} and {splits[1]})"
-        raise SpaceError(Problem(f"{space.place}: split", rule))
+        one, other = next(pair for pair in zip(*splits[:2], strict=True) if pair[0] != pair[1])
+        section = "split" if isinstance(one, SplitSettings) else "validation"
+        raise SpaceError(Problem(f"{space.place}: {section}", f"must be the same in all files ({one} and {other})"))
     first_rung = strategy.pruner.min_epochs if isinstance(strategy.pruner, Asha) else None
-    if (first_rung or 0) > most_epochs(space):
-        rule = f"must be at most {most_epochs(space)}, the longest training of the space"
+    if (first_rung or 0) > longest(space):
+        rule = f"must be at most {longest(space)}, the longest training of the space"
         raise SpaceError(Problem(f"{space.place}: study.pruner.min_epochs", rule, first_rung))
     if any(space.sample(Given(told)).get("prepare", {}).get("face_box") == "mtcnn" for told in probes(space)):
         check_installed()
@@ -73,13 +78,15 @@ def ends(node: Int | Float | Choice) -> tuple[Any, ...]:
     return node.options if isinstance(node, Choice) else (node.low, node.high)
 
 
-def common_split(space: Space) -> SplitSettings:
-    """The split all trials share."""
+def common_split(space: Space) -> tuple[SplitSettings, ValidationSettings]:
+    """The split all trials share, and into how many folds."""
     return _split_of({}, space)
 
 
-def _split_of(told: dict[str, Any], space: Space) -> SplitSettings:
-    return SplitSettings.model_validate(space.sample(Given(told)).get("split", {}))
+def _split_of(told: dict[str, Any], space: Space) -> tuple[SplitSettings, ValidationSettings]:
+    tree = space.sample(Given(told))
+    sections = (tree.get("split", {}), tree.get("validation", {}))
+    return SplitSettings.model_validate(sections[0]), ValidationSettings.model_validate(sections[1])
 
 
 def presets_of(files: Sequence[Path]) -> Space:
@@ -99,6 +106,11 @@ def presets_of(files: Sequence[Path]) -> Space:
 
 
 def most_epochs(space: Space) -> int:
-    """The longest training in the space: what the pruner's rungs are measured against."""
+    """The longest `training.epochs` in the space."""
     trainings = (space.sample(Given(told)).get("training", {}) for told in probes(space))
     return max(Training.model_validate(training).epochs for training in trainings)
+
+
+def longest(space: Space) -> int:
+    """The epochs of the longest trial, all folds together: what the pruner's rungs are measured against."""
+    return most_epochs(space) * common_split(space)[1].folds

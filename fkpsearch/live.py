@@ -143,7 +143,7 @@ class LiveSearch:
         """How the search will stand when it ends: 200 of 200 at 03:40."""
         left = self.seconds_left()
         if not math.isfinite(left):
-            return "no forecast yet"
+            return "no forecast yet" if self.finished < self.total else "finished"
         spent = max(time.monotonic() - self.began, 1e-9)
         more = min(self.total, self.finished + int(left * self.here / spent + 0.5)) if self.here else self.total
         return f"{more} of {self.total} at {clock(left)}"

@@ -55,7 +55,10 @@ class Epoch(_Said):
     epoch: Annotated[int, Field(ge=1)]
     rmse: Pixels
     best: Pixels
+    """The smallest RMSE so far; what all folds are worth so far, where there are several (crossval.py)"""
     images_per_second: float
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Which fold is at work, from 1; 0 where there is one split only"""
     again: bool = False
     """The last epoch of an earlier process, from whose checkpoint this one goes on"""
 

@@ -20,7 +20,7 @@ from fkpsearch.engine import RUNG
 from fkpsearch.errors import Problem, SettingsError, StudyError
 from fkpsearch.inverse import Reason, inverse, line_of, listed
 from fkpsearch.ledger import COPY, ENVIRONMENT, OPTUNA, Ledger, begin, checkpoint, held
-from fkpsearch.lint import most_epochs
+from fkpsearch.lint import longest
 from fkpsearch.nodes import same
 from fkpsearch.plain import read_yaml, writable_folder
 from fkpsearch.settings import settings_of
@@ -125,7 +125,7 @@ def plan_migration(ledger: Ledger, space: Space, folder: Path) -> Plan:
 
 def _rungs(space: Space) -> tuple[type, dict[str, Any]]:
     """What the rungs of a pruner depend on."""
-    pruner = build_pruner(strategy_of(space.study, space.place), most_epochs(space))
+    pruner = build_pruner(strategy_of(space.study, space.place), longest(space))
     return type(pruner), vars(pruner)
 
 

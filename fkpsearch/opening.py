@@ -1,4 +1,4 @@
-"""What `run` and `space check` are told to search: a space file, or a hypermodel by its name."""
+"""What is to be searched: a space file, a space that comes with the package, or a hypermodel by its name."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fkpsearch.asking import check_source
-from fkpsearch.errors import InputError, Problem
+from fkpsearch.errors import InputError, Problem, SpaceError, did_you_mean
 from fkpsearch.ledger import OPTUNA
 from fkpsearch.lint import check_space, presets_of, probes
 from fkpsearch.models.hypermodel import is_source
 from fkpsearch.plain import to_yaml
 from fkpsearch.space import Given, Space, load_space, parse_space
+
+SPACES = Path(__file__).with_name("shipped-spaces")
+"""The spaces that come with the package: in a working tree a link to `spaces/`"""
 
 
 def open_spaces(arguments: Sequence[str], engine: str = OPTUNA) -> tuple[str, Space]:
@@ -49,7 +52,8 @@ def open_space(argument: str, engine: str = OPTUNA) -> tuple[str, Space]:
     if is_source(argument) and not Path(argument).exists():
         name, space = argument.rpartition(":")[2], space_of(argument)
     else:
-        name, space = Path(argument).stem, load_space(Path(argument))
+        file = space_file(argument)
+        name, space = file.stem, load_space(file)
     check_space(space)
     for source in sources(space):
         if engine != OPTUNA:
@@ -57,6 +61,18 @@ def open_space(argument: str, engine: str = OPTUNA) -> tuple[str, Space]:
             raise InputError(Problem("--engine", rule, engine, advice))
         check_source(source)
     return name, space
+
+
+def space_file(argument: str) -> Path:
+    """A space file by its path, or one of the package's by its name: ``laptop``, ``deck/model2``. Raises SpaceError."""
+    path = Path(argument)
+    if path.suffix or path.exists():
+        return path
+    known = sorted(file.relative_to(SPACES).with_suffix("").as_posix() for file in SPACES.rglob("*.yaml"))
+    if argument not in known:
+        advice = did_you_mean(argument, [name for name in known if "/" not in name])
+        raise SpaceError(Problem(argument, "is neither a file nor a space of this package", advice=advice))
+    return SPACES / f"{argument}.yaml"
 
 
 def space_of(source: str) -> Space:

@@ -19,6 +19,7 @@ from fkpsearch.frame import Frame, Prepare, aligned_frame, box_frame, cut, from_
 from fkpsearch.keypoints import COUNT, FULL, SIZE
 from fkpsearch.models import Backbone, Hypermodel
 from fkpsearch.picture import Picture
+from fkpsearch.runtimes import SUFFIXES, open_runtime
 from fkpsearch.settings import Settings, read_settings
 
 FACES_AT_ONCE = 8
@@ -34,7 +35,7 @@ class Trained:
     """A model and how its faces were cut out in training."""
 
     model: Any
-    """``keras.Model``"""
+    """``keras.Model``, or a `runtimes.Runtime`, which answers as one"""
     prepare: Prepare
 
 
@@ -62,27 +63,28 @@ def open_model(path: Path) -> Trained:
     """The model of an export, of a run, or in a file. Raises InputError where there is none that answers keypoints."""
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
-        advice = "name the folder of an export or of a run that kept its model, or a model.keras"
+        advice = "name the folder of an export or of a run that kept its model, or a .keras, .onnx or .tflite file"
         raise InputError(Problem(str(file), "is missing", advice=advice))
-    beside = file.with_name("settings.yaml")
-    settings = read_settings(beside) if beside.is_file() else None
+    beside = [file.with_name("settings.yaml"), *sorted(file.parent.glob("members/*.yaml"))]
+    settings = [read_settings(one) for one in beside if one.is_file()]
     try:
-        model = _load(file, settings)
+        model = open_runtime(file) if file.suffix in SUFFIXES else _load(file, settings)
     except (OSError, ValueError, KeyError, TypeError, ImportError, zipfile.BadZipFile) as why:
         raise InputError(Problem(str(file), f"does not load: {short(' '.join(str(why).split()), 200)}")) from None
     takes, answers = model.input_shape, model.output_shape
     if takes != (None, SIZE, SIZE, 1) or len(answers) != 4 or answers[2:] != (COUNT, 2):
         rule = f"must take pictures [n, {SIZE}, {SIZE}, 1] and answer [n, heads, {COUNT}, 2]"
         raise InputError(Problem(str(file), rule, f"{takes} and {answers}"))
-    return Trained(model, settings.prepare if settings else Prepare())
+    return Trained(model, settings[0].prepare if settings else Prepare())
 
 
-def _load(file: Path, settings: Settings | None) -> Any:
+def _load(file: Path, settings: Sequence[Settings]) -> Any:
     """Safely, unless the settings beside the file say that it has code of its own in it."""
     import keras
 
-    if isinstance(settings and settings.model, Hypermodel | Backbone):
-        return load_trusted(file, getattr(settings and settings.model, "source", ""))
+    models = [one.model for one in settings]
+    if any(isinstance(model, Hypermodel | Backbone) for model in models):
+        return load_trusted(file, *(getattr(model, "source", "") for model in models))
     return keras.saving.load_model(file, compile=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fkpsearch.part import Part
 
@@ -39,11 +39,22 @@ class Plateau(Part):
     patience: int = Field(5, ge=1)
 
 
+class Steps(Part):
+    """The rate is multiplied by ``factor`` after each of some epochs."""
+
+    kind: Literal["steps"] = "steps"
+    factor: float = Field(0.5, gt=0, lt=1)
+    after: list[Annotated[int, Field(ge=1)]] = Field([], description="epochs, the same one twice for the factor twice")
+
+
 class Cosine(Part):
     """A linear warm-up over ``warmup`` of all steps, then half a cosine down to zero."""
 
     kind: Literal["cosine"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1, description="share of all steps")
+    over: int | None = Field(
+        None, ge=1, description="epochs it takes, of which a shorter training sees the first ones; null = all of them"
+    )
 
 
 class Training(Part):
@@ -55,12 +66,23 @@ class Training(Part):
     epochs: int = Field(60, ge=1)
     batch_size: int = Field(64, ge=1)
     optimizer: Annotated[Adam | AdamW, Field(discriminator="kind")] = Adam()
-    schedule: Annotated[Constant | Plateau | Cosine, Field(discriminator="kind")] = Cosine()
+    schedule: Annotated[Constant | Plateau | Steps | Cosine, Field(discriminator="kind")] = Cosine()
     averaging: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights that answer; 0 = off")
     patience: int | None = Field(None, ge=1, description="epochs without a better validation RMSE before the end")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "auto", description="auto = mixed_bfloat16 on a GPU, float32 on a CPU"
     )
+    refit: bool = Field(
+        False, description="learn from validation and hold-out too and keep the last epoch: no honest score is left"
+    )
+
+    @model_validator(mode="after")
+    def _nothing_follows_what_is_trained_on(self) -> Training:
+        if self.refit and (self.patience is not None or isinstance(self.schedule, Plateau)):
+            raise ValueError("refit trains on the validation pictures, so neither patience nor plateau may follow them")
+        if isinstance(self.schedule, Cosine) and (self.schedule.over or self.epochs) < self.epochs:
+            raise ValueError(f"schedule.over must be at least the epochs (got {self.schedule.over} of {self.epochs})")
+        return self
 
 
 def build_optimizer(
@@ -76,18 +98,11 @@ def build_optimizer(
 
     own = getattr(own, "inner_optimizer", own)  # under mixed_float16 Keras wraps it to scale the loss
     rate: Any = training.optimizer.learning_rate if own is None else own.get_config()["learning_rate"]
-    if isinstance(training.schedule, Cosine) and not isinstance(rate, dict):
-        steps = training.epochs * steps_an_epoch
-        warmup = round(training.schedule.warmup * steps)
-        rate = keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=0.0 if warmup else rate,
-            decay_steps=max(1, steps - warmup),
-            warmup_target=rate if warmup else None,
-            warmup_steps=warmup,
-        )
+    if not isinstance(rate, dict):  # as the config of a schedule is
+        rate = _scheduled(training, rate, steps_an_epoch)
     averaging: dict[str, Any] = {"use_ema": True, "ema_momentum": training.averaging} if training.averaging else {}
     if own is not None:
-        if not isinstance(rate, dict):  # as the config of a schedule is
+        if not isinstance(rate, dict):
             own.learning_rate = rate
         for name, value in averaging.items():
             setattr(own, name, value)
@@ -99,6 +114,28 @@ def build_optimizer(
             optimizer = _two_rates(keras.optimizers.AdamW, slow, share)(rate, weight_decay=decay, **averaging)
             optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
             return optimizer
+
+
+def _scheduled(training: Training, rate: float, steps_an_epoch: int) -> Any:
+    """The learning rate as a Keras schedule, or as it is where it stays or follows the validation RMSE."""
+    from keras.optimizers import schedules
+
+    match training.schedule:
+        case Cosine(warmup=share, over=epochs):
+            steps = (epochs or training.epochs) * steps_an_epoch
+            warmup = round(share * steps)
+            return schedules.CosineDecay(
+                initial_learning_rate=0.0 if warmup else rate,
+                decay_steps=max(1, steps - warmup),
+                warmup_target=rate if warmup else None,
+                warmup_steps=warmup,
+            )
+        case Steps(factor=factor, after=epochs) if epochs:
+            ends = sorted(set(epochs))
+            values = [rate * factor ** sum(epoch <= end for epoch in epochs) for end in (0, *ends)]
+            # a step still has the rate of its boundary: the last step of an epoch belongs to it
+            return schedules.PiecewiseConstantDecay([end * steps_an_epoch - 1 for end in ends], values)
+    return rate
 
 
 def _two_rates(optimizer: Any, slow: Sequence[Any], share: float) -> Any:

@@ -39,7 +39,7 @@ class Original:
     complete: bool
     """It was trained to its end"""
     reports: Mapping[int, float]
-    """Epoch -> smallest validation RMSE in pixels so far; NaN where it diverged"""
+    """Epoch -> smallest validation RMSE in pixels so far, or what its folds were worth so far; NaN where it diverged"""
     history: Path
     """Its history.csv, which need not be there"""
     environment: Mapping[str, Any] | None
@@ -183,8 +183,8 @@ def _environment(ledger: Ledger, trial: FrozenTrial) -> dict[str, Any] | None:
 
 
 def _value(reports: Mapping[int, float]) -> float:
-    """The smallest RMSE so far at the end, in pixels; NaN where there was no epoch that did not diverge."""
-    return min((value for value in reports.values() if not math.isnan(value)), default=math.nan)
+    """What was reported last, in pixels; NaN where there was no epoch that did not diverge."""
+    return next((reports[epoch] for epoch in sorted(reports, reverse=True) if not math.isnan(reports[epoch])), math.nan)
 
 
 def _ends_well(reports: Mapping[int, float]) -> bool:

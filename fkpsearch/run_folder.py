@@ -11,6 +11,7 @@ checkpoint.npz    while it trains: what a process after it goes on from (checkpo
 from __future__ import annotations
 
 import csv
+import zipfile
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -106,5 +107,5 @@ def read_validation(folder: Path) -> Validation:
             return Validation(kept["rows"], kept["predictions"], float(kept["rmse"]), folder, fingerprint)
     except FileNotFoundError:
         raise ExportError(Problem(str(path), "is missing", advice="this training did not finish")) from None
-    except (OSError, ValueError, KeyError, EOFError) as why:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as why:
         raise ExportError(Problem(str(path), f"cannot be read: {why}")) from None

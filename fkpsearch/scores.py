@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch import keypoints
-from fkpsearch.data import Faces, split
+from fkpsearch.data import Faces
+from fkpsearch.folds import judged, parts_of
 from fkpsearch.run_folder import Validation
 from fkpsearch.settings import Settings
 
@@ -33,7 +34,10 @@ class Scores:
 
 
 def score(predictions: NDArray[np.float32], faces: Faces, mean: NDArray[np.floating]) -> Scores:
-    """Score ``predictions`` [n, 15, 2] on ``faces``; ``mean`` [15, 2] is the training part's mean keypoints."""
+    """Score ``predictions`` [n, 15, 2] on ``faces``.
+
+    ``mean`` is the training part's mean keypoints, [15, 2], or [n, 15, 2] where each row's was another.
+    """
     truth = faces.keypoints
     populations = {
         name: keypoints.rmse(predictions[faces.population == number], truth[faces.population == number])
@@ -51,12 +55,12 @@ def score(predictions: NDArray[np.float32], faces: Faces, mean: NDArray[np.float
 
 def score_validation(settings: Settings, validation: Validation, faces: Faces) -> Scores:
     """The scores of a finished training, from the answers it left."""
-    mean = keypoints.mean_keypoints(faces.keypoints[split(faces, **settings.split.model_dump()).training])
+    mean = judged(parts_of(settings, faces), faces).mean
     return score(validation.predictions, faces.take(validation.rows), mean)
 
 
 def mean_line(mean: NDArray[np.floating], faces: Faces) -> float:
-    """RMSE in pixels of answering every one of ``faces`` with ``mean`` [15, 2]."""
+    """RMSE in pixels of answering every one of ``faces`` with ``mean`` [15, 2], or each with its own, [n, 15, 2]."""
     return keypoints.rmse(np.broadcast_to(mean, faces.keypoints.shape), faces.keypoints)
 
 

@@ -1,4 +1,4 @@
-"""The terminal: tables, progress bars and spinners where somebody watches, plain lines anywhere else."""
+"""Where people look: tables, progress bars and spinners in a terminal or a notebook, plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -20,9 +20,15 @@ def on_a_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def say(line: str) -> None:
+    """A line for whoever called a function."""
+    print(line, flush=True)
+
+
 @contextmanager
 def watching(name: str, total: int, timeout: float) -> Iterator[Callable[[Event], None]]:
-    """A live table on a terminal, one line a finished trial anywhere else."""
+    """A live table on a terminal or in a notebook, one line a finished trial anywhere else."""
+    from fkpsearch.cell import in_a_notebook, shown_while
     from fkpsearch.events import TrialFinished
     from fkpsearch.live import LiveSearch, finished_line, note_of
 
@@ -32,6 +38,15 @@ def watching(name: str, total: int, timeout: float) -> Iterator[Callable[[Event]
 
         with Live(live, refresh_per_second=4):
             yield live.hear
+        return
+    if in_a_notebook():
+        with shown_while(live) as redraw:
+
+            def see(event: Event) -> None:
+                live.hear(event)
+                redraw()
+
+            yield see
         return
 
     def hear(event: Event) -> None:
@@ -46,12 +61,45 @@ def watching(name: str, total: int, timeout: float) -> Iterator[Callable[[Event]
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal; silent anywhere else."""
+    """A progress bar on a terminal or in a notebook; silent anywhere else."""
+    from rich.progress import Progress
+
+    from fkpsearch.cell import in_a_notebook, shown_while
+
+    if in_a_notebook():
+        bar = Progress(auto_refresh=False)
+        task = bar.add_task(title, total=None)
+        with shown_while(bar.get_renderable, stays=False) as redraw:
+
+            def move(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total)
+                redraw()
+
+            yield move
+        return
+    with Progress(transient=True, disable=not on_a_terminal()) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def stages(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[str, int, int], None]]]:
+    """Says what is going on, and of some of it how much is done; on a terminal, silent anywhere else.
+
+    The first is told what begins, the second what goes on, how much of it is done and of how much.
+    """
     from rich.progress import Progress
 
     with Progress(transient=True, disable=not on_a_terminal()) as bar:
         task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def say(text: str) -> None:
+            bar.reset(task, total=None, description=text)
+
+        def tick(text: str, done: int, total: int) -> None:
+            bar.update(task, description=text, completed=done, total=total)
+
+        yield say, tick
 
 
 def console() -> Console:
@@ -78,7 +126,19 @@ def hushed() -> Iterator[None]:
 
 @contextmanager
 def spinner(title: str) -> Iterator[Callable[[str], None]]:
-    """A line that says what is going on, on a terminal; silent anywhere else."""
+    """A line that says what is going on, on a terminal or in a notebook; silent anywhere else."""
+    from fkpsearch.cell import in_a_notebook, shown_while
+
+    if in_a_notebook():
+        said = [title]
+        with shown_while(lambda: f"{said[-1]} ...", stays=False) as redraw:
+
+            def tell(text: str) -> None:
+                said.append(text)
+                redraw()
+
+            yield tell
+        return
     if not on_a_terminal():
         yield lambda _: None
         return

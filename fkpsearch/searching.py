@@ -1,4 +1,4 @@
-"""Typer commands about studies: run, worker, status, export, migrate, replay."""
+"""Typer commands about studies: run, worker, status, migrate, replay."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fkpsearch.options import (
     study_argument,
     this_command,
 )
-from fkpsearch.screen import console, hushed, on_a_terminal, progress, spinner, watching
+from fkpsearch.screen import console, hushed, on_a_terminal, progress, watching
 
 if TYPE_CHECKING:
     from fkpsearch.crew import Crew
@@ -169,32 +169,6 @@ def status(
         typer.echo(json.dumps(found, indent=2))
     else:
         console().print(status_view(found))
-
-
-def export(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or the folder of a run of `train`.")],
-    to: Annotated[Path, typer.Option(help="Where model, metrics and submission go.", metavar="DIR")],
-    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
-    trial: Annotated[int | None, typer.Option(help="This trial in place of the best.")] = None,
-    studies: StudiesFolder = STUDIES,
-    storage: Storage = None,
-) -> None:
-    """The best trial as model and submission."""
-    from fkpsearch.export import export as export_run
-    from fkpsearch.export import find_run
-    from fkpsearch.run_folder import read_validation
-    from fkpsearch.tables import score_table
-
-    run_folder = find_run(study, studies, trial, storage)
-    faces = open_data(data or str(read_validation(run_folder).data))
-    with spinner("exporting") as say:
-        made = export_run(run_folder, faces, to, command=this_command(), on_progress=say)
-    console().print(score_table({"validation": made.validation, "hold-out": made.holdout}))
-    typer.echo(f"{made.folder}: model.keras, settings.yaml, metrics.json, README.md, faces.png")
-    if made.submission:
-        typer.echo(f"to upload: {made.submission}")
-    else:
-        typer.echo("no submission: the data has no test pictures or no IdLookupTable.csv")
 
 
 def migrate(

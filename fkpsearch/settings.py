@@ -22,12 +22,23 @@ class SplitSettings(Part):
     validation: float = Field(0.15, gt=0, lt=1, description="scores every epoch; the search follows it")
     holdout: float = Field(0.10, gt=0, lt=1, description="never seen by the search; `export` scores it once")
     seed: int = Field(0, ge=0)
+    redraw: int = Field(
+        0, ge=0, description="another number draws what validates anew and leaves the hold-out; `confirm` counts it up"
+    )
 
     @model_validator(mode="after")
     def _something_is_left(self) -> SplitSettings:
         if self.validation + self.holdout >= 1:
             raise ValueError(f"validation + holdout must be below 1 (got {self.validation + self.holdout:g})")
         return self
+
+
+class ValidationSettings(Part):
+    """How often the pictures outside of the hold-out are cut into what trains and what validates."""
+
+    folds: int = Field(
+        1, ge=1, le=20, description="1 = once, by the shares of `split`; k = k times, each picture validating once"
+    )
 
 
 class Settings(Part):
@@ -38,7 +49,21 @@ class Settings(Part):
     augment: Augment = Augment()
     training: Training = Training()
     split: SplitSettings = SplitSettings()
+    validation: ValidationSettings = ValidationSettings()
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of weights, shuffling, augmentation and dropout")
+
+    @model_validator(mode="after")
+    def _folds_leave_rows_out(self) -> Settings:
+        if self.training.refit and self.validation.folds > 1:
+            raise ValueError(
+                f"training.refit learns from all rows, so validation.folds must be 1 (got {self.validation.folds})"
+            )
+        return self
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the training may last, those of all its folds together."""
+        return self.training.epochs * self.validation.folds
 
 
 def settings_of(tree: dict[str, Any], place: str) -> Settings:

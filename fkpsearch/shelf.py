@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fkpsearch.artifacts import Artifacts, open_artifacts
@@ -26,12 +27,15 @@ class Shelf:
     """Knows which model files this supervisor is to remove once others are better."""
 
     def __init__(self, ledger: Ledger, keep: int, artifacts: Artifacts) -> None:
-        """``keep`` model files are wanted; ``artifacts`` is the store."""
-        self.ledger, self.keep, self.artifacts = ledger, max(keep, len(ledger.space.presets)), artifacts
+        """``keep`` model files are wanted, at least one for each settings file, or none; ``artifacts`` is the store."""
+        self.ledger, self.artifacts = ledger, artifacts
+        self.keep = max(keep, len(ledger.space.presets)) if keep else 0
         self._files = self._there() | (set() if artifacts.in_place else self._elsewhere())
 
     def deserves_a_file(self, value: float) -> bool:
         """Whether a value is among the best few."""
+        if not self.keep:
+            return False
         best = self.ledger.best(self.keep)
         return len(best) < self.keep or value < (best[-1].value or math.inf)
 
@@ -61,9 +65,9 @@ class Shelf:
         return {trial.number for trial in self.ledger.trials if counts_as_best(trial)}
 
 
-def bring_home(ledger: Ledger, number: int) -> None:
+def bring_home(ledger: Ledger, number: int, names: Sequence[str] = RESULTS) -> None:
     """Fetch a trial's files from the study's store into its folder here, those that are not there."""
     url = ledger.study.user_attrs.get(ARTIFACTS)
-    missing = [name for name in RESULTS if not (ledger.trial_folder(number) / name).is_file()]
+    missing = [name for name in names if not (ledger.trial_folder(number) / name).is_file()]
     if url and missing:
         open_artifacts(url, ledger.folder).fetch(number, missing)

@@ -21,12 +21,12 @@ from fkpsearch.artifacts import Artifacts, open_artifacts
 from fkpsearch.books import Books
 from fkpsearch.claim import Budget, reclaim
 from fkpsearch.crew import Crew, Local
-from fkpsearch.data import Data, split
+from fkpsearch.data import Data
 from fkpsearch.engine import Engine, Optuna
 from fkpsearch.environment import record
 from fkpsearch.errors import DataError, FkpError, Problem, StudyError
 from fkpsearch.events import Event, SearchBegan, Waiting
-from fkpsearch.keypoints import mean_keypoints
+from fkpsearch.folds import cut, judged
 from fkpsearch.lease import LEASE, Lease, records
 from fkpsearch.ledger import (
     ENVIRONMENT,
@@ -43,7 +43,7 @@ from fkpsearch.ledger import (
 from fkpsearch.lint import common_split
 from fkpsearch.plain import writable_folder
 from fkpsearch.scores import mean_line
-from fkpsearch.settings import SplitSettings
+from fkpsearch.settings import SplitSettings, ValidationSettings
 from fkpsearch.shelf import ARTIFACTS, Shelf
 from fkpsearch.space import PRESET, Space
 from fkpsearch.storage import default_url, one_host_only, open_storage, storage_errors
@@ -67,6 +67,9 @@ PATIENCE = 300.0
 
 class Interrupted(FkpError):
     """The search was asked to stop before it was finished; running trials were put back."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]  # no error: somebody wanted it
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def search(
         seed=seed or 0,
         data=str(data.folder.resolve()),
         fingerprint=data.faces.fingerprint,
-        mean_rmse=mean_keypoint_line(common_split(space), data),
+        mean_rmse=mean_keypoint_line(*common_split(space), data),
     )
     writable_folder(folder, StudyError, "name another folder with --studies")
 
@@ -297,11 +300,10 @@ def interrupts() -> Iterator[Callable[[], bool]]:
             signal.signal(getattr(signal, name), handler)
 
 
-def mean_keypoint_line(shares: SplitSettings, data: Data) -> float:
-    """Validation RMSE in pixels of answering every picture with the training part's mean keypoints."""
-    parts = split(data.faces, **shares.model_dump())
-    mean = mean_keypoints(data.faces.keypoints[parts.training])
-    line = mean_line(mean, data.faces.take(parts.validation))
+def mean_keypoint_line(shares: SplitSettings, validation: ValidationSettings, data: Data) -> float:
+    """Validation RMSE in pixels of answering every picture with the mean keypoints of those that train."""
+    those = judged(cut(shares, validation, data.faces), data.faces)
+    line = mean_line(those.mean, data.faces.take(those.rows))
     if math.isnan(line):
         raise DataError(Problem(str(data.folder), "has no label in the validation part", advice="change the split"))
     return line

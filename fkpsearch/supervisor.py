@@ -306,7 +306,8 @@ class Supervisor:
             limits=limits,
         )
         slot.child = child
-        slot.attempt = Attempt(job.trial, job.epochs, child, self.books, asks=job.asks)
+        folds = job.settings.validation.folds
+        slot.attempt = Attempt(job.trial, job.epochs, child, self.books, asks=job.asks, folds=folds)
         slot.heard = job.since = time.monotonic()
         self.books.watch(TrialStarted(job.trial.number, child.pid, slot.place.label))
 

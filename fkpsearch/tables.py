@@ -21,7 +21,10 @@ from fkpsearch.space import Space
 from fkpsearch.survey import Survey
 
 if TYPE_CHECKING:
+    from fkpsearch.ensemble import Ensemble
+    from fkpsearch.formats import Format
     from fkpsearch.migrate import Plan
+    from fkpsearch.views import Kept
 
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
 
@@ -142,6 +145,49 @@ def score_table(parts: Mapping[str, Scores]) -> RenderableType:
         row(f"  {name}", (one.by_keypoint[name] for one in scores))
     table.add_row("pictures", *(f"{one.pictures:,}" for one in scores), style="dim")
     return table
+
+
+def format_table(formats: Sequence[Format]) -> RenderableType:
+    """The model files of an export beside each other."""
+    table = plain_table("file", ">MB", ">ms a picture, one thread", ">RMSE more than Keras, px", ">farthest, px")
+    for one in formats:
+        loss, apart = ("" if value is None else f"{value:.5f}" for value in (one.loss, one.apart))
+        table.add_row(one.file, f"{one.bytes / 1e6:.2f}", f"{one.milliseconds:.2f}", loss, apart)
+    return table
+
+
+def views_line(kept: Kept) -> str:
+    """What became of test-time augmentation, in a line."""
+    if not kept.gain:
+        return f"test-time augmentation: {kept.name}, as told"
+    gain, noise = kept.total if kept.name != "none" else max(kept.gain.values())
+    sure = f"{gain:+.3f} px on validation, standard error {noise:.3f}"
+    if kept.name != "none":
+        return f"test-time augmentation: {kept.name} ({len(kept.views)} views), better by {sure}: part of the model"
+    return f"test-time augmentation: none, as it helps by no more than its noise ({sure})"
+
+
+def ensemble_view(ensemble: Ensemble) -> RenderableType:
+    """Members and weights, the gain on the rows they were chosen by, and the honest one."""
+    table = plain_table(">trial", ">picks", ">weight", ">own px")
+    for one in ensemble.members:
+        table.add_row(str(one.trial), str(one.picks), f"{one.weight:.2f}", pixels(one.rmse))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("best trial", f"{pixels(ensemble.best_rmse)} px validation RMSE, of {ensemble.candidates} trials")
+    facts.add_row("ensemble", Text(f"{pixels(ensemble.rmse)} px, {ensemble.gain:.3f} better", "bold green"))
+    facts.add_row("", "on the rows it was chosen by, which flatter it")
+    gains = [gain for gain in ensemble.honest_gains if math.isfinite(gain)]
+    if gains:
+        spread = f"{min(gains):.3f} to {max(gains):.3f} over {len(gains)} halvings"
+        facts.add_row("honest gain", Text(f"{sum(gains) / len(gains):.3f} px ({spread})", "bold"))
+        facts.add_row("", "chosen on one half of the pictures, scored on the other, both ways")
+    parts: list[RenderableType] = [table, "", facts]
+    if ensemble.left_out:
+        out = plain_table(">left out", "why")
+        for number, reason in ensemble.left_out.items():
+            out.add_row(str(number), Text(reason))
+        parts += ["", out]
+    return Group(*parts)
 
 
 def status_view(status: Mapping[str, Any]) -> RenderableType:

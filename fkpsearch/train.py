@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from fkpsearch import keypoints
 from fkpsearch.answer import of_population, predict_heads
-from fkpsearch.data import Faces, are_labelled, split
+from fkpsearch.data import Faces, Split, are_labelled
 from fkpsearch.device import import_keras
 from fkpsearch.errors import Diverged, Infeasible
+from fkpsearch.folds import parts_of
 from fkpsearch.last_layer import lend_answers, lent_keypoints, start_at_the_mean
 from fkpsearch.models.family import ALL, Member
 from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
@@ -35,7 +36,7 @@ class Epoch:
     rmse: float
     """Pooled RMSE in pixels on the validation part."""
     best: float
-    """The smallest ``rmse`` so far."""
+    """The smallest ``rmse`` so far; this one where ``training.refit`` leaves nothing to choose epochs by."""
     learning_rate: float
     seconds: float
     images_per_second: float
@@ -62,7 +63,7 @@ class Outcome:
     @property
     def best_epoch(self) -> int:
         """The epoch the weights are from."""
-        return min(self.history, key=lambda row: row.rmse).epoch
+        return next(row.epoch for row in self.history if row.rmse == self.rmse)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,16 @@ class Best:
     """As ``keras.Model.get_weights`` has them"""
     predictions: NDArray[np.float32]
     """[v, 15, 2] pixels of the data's pictures"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A fold that was trained to its end."""
+
+    history: tuple[Epoch, ...]
+    """Its epochs count from 1, as if there were no other fold"""
+    best: Best
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,13 @@ class State:
     """Without weights where they are the model's own"""
     seconds: float
     """Trained so far"""
+    finished: tuple[Finished, ...] = ()
+    """The folds before this one (crossval.py)"""
+
+    @property
+    def histories(self) -> list[tuple[Epoch, ...]]:
+        """Of all folds so far."""
+        return [*(fold.history for fold in self.finished), self.history]
 
 
 @dataclass(frozen=True)
@@ -116,11 +134,13 @@ def train(
     faces: Faces,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     *,
+    parts: Split | None = None,
     resume: State | None = None,
     on_state: Callable[[Callable[[], State]], None] = lambda _: None,
 ) -> Outcome:
     """Train one model and keep its best epoch; the nets of a team are trained in turn, epoch by epoch.
 
+    ``parts`` are the rows that train and validate: those of the settings' split, unless it is one of several folds'.
     ``on_epoch`` hears of every epoch and may raise to end the training. Before it ``on_state`` is handed what makes
     the state to ``resume`` from: a training that does so hears of its last epoch once more, then goes on to the
     outcome of one that was never disturbed. A state that is of another model is ignored. Raises Diverged when the
@@ -128,9 +148,10 @@ def train(
     settings and faces give the same outcome bit for bit (same machine, same number of threads).
     """
     started = time.perf_counter()
-    parts = split(faces, **settings.split.model_dump())
+    parts = parts or parts_of(settings, faces)[0]
     validation = faces.take(parts.validation)
-    model, learners = prepare(settings, faces.take(rows_to_learn(settings, faces, parts.training)))
+    rows = np.arange(len(faces)) if settings.training.refit else parts.training
+    model, learners = prepare(settings, faces.take(rows_to_learn(settings, faces, rows)))
     history: tuple[Epoch, ...] = ()
     best = Best([], np.empty((0, keypoints.COUNT, 2), np.float32))
     if resume and restore(model, learners, resume):
@@ -168,7 +189,8 @@ def train_epoch(
     error = keypoints.rmse(predictions, validation.truth)
     if not (math.isfinite(loss) and math.isfinite(error)):
         raise Diverged(f"epoch {number}: loss {loss:g}, validation RMSE {error:g}")
-    if not history or error < history[-1].best:
+    least = math.inf if settings.training.refit or not history else history[-1].best
+    if error < least:
         best = Best(model.get_weights(), predictions)
     for learner, weights in zip(learners, to_go_on, strict=True):
         if weights:
@@ -177,7 +199,7 @@ def train_epoch(
         epoch=number,
         loss=loss,
         rmse=error,
-        best=min(error, history[-1].best if history else math.inf),
+        best=min(error, least),
         learning_rate=rate,
         seconds=time.perf_counter() - begun,
         images_per_second=images_an_epoch(learners, settings) / seconds,
@@ -227,7 +249,7 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(dtype_policy(settings.training))
     family = settings.model
-    model = family.build(lent=lent_keypoints(training) if family.specialists == "population" else ())
+    model = build(settings, training)
     learners = []
     for member, net in zip(family.members, family.nets(model), strict=True):
         faces = faces_of(member, training)
@@ -244,6 +266,12 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         learners.append(Learner(learner, member.points, faces, steps, training))
     model.jit_compile = gpu_is_there()
     return model, learners
+
+
+def build(settings: Settings, training: Faces) -> Any:
+    """The model as it comes, for rows that train."""
+    family = settings.model
+    return family.build(lent=lent_keypoints(training) if family.specialists == "population" else ())
 
 
 def rows_to_learn(settings: Settings, faces: Faces, rows: NDArray[np.int64]) -> NDArray[np.int64]:

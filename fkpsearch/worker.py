@@ -22,7 +22,8 @@ waits for its answer, so what is pruned does not depend on the speed of the data
 Of a job only ``folder`` and ``settings`` must be there. A child that may ``ask`` does so for whatever its settings
 leave to a hypermodel to ask for (asking.py); with ``twins`` it then says what was decided, as the same settings may
 have been trained. It goes on from a checkpoint in its folder that fits (checkpoint.py): its first message then is
-the last finished epoch with ``"again": true``. With ``fresh`` such a checkpoint is removed unread. ``limits`` are
+the last finished epoch with ``"again": true``. Where its settings have several folds an epoch says which is at work
+(crossval.py). With ``fresh`` such a checkpoint is removed unread. ``limits`` are
 `limits.Limits`, held against the built model before it is trained. ``data`` is where the data lies for those who read
 the results, where that is not here.
 
@@ -149,11 +150,12 @@ def last_words(why: Exception, *, of_a_search: bool) -> dict[str, Any]:
 
 def _serve(line: _Line, data: Path) -> None:
     from fkpsearch.checkpoint import Checkpoint, identity_of
+    from fkpsearch.crossval import history_of, train_folds
     from fkpsearch.data import load_data
     from fkpsearch.device import take_place
     from fkpsearch.prepare import prepared
     from fkpsearch.run_folder import write_history, write_validation
-    from fkpsearch.train import Epoch, train, warm_up
+    from fkpsearch.train import Epoch, warm_up
 
     take_place()
     loaded = load_data(data)
@@ -170,16 +172,18 @@ def _serve(line: _Line, data: Path) -> None:
     if not checkpoint.path.exists():  # else it was found to be light enough before
         keep_to(job.get("limits") or {}, settings, faces)
     history: list[Epoch] = []
+    state = checkpoint.read()
+    earlier = history_of(settings, faces, state.histories) if state else ()
 
     def on_epoch(row: Epoch) -> None:
-        again = not history and row in checkpoint.history
-        history.extend(checkpoint.history if again else [row])
+        again = not history and row in earlier
+        history.extend(earlier if again else [row])
         write_history(folder, history)
         line.say("epoch", **asdict(row), **({"again": True} if again else {}))
         if line.hear()["do"] != "go":
             raise Stopped
 
-    outcome = train(settings, faces, on_epoch, resume=checkpoint.read(), on_state=checkpoint.write)
+    outcome = train_folds(settings, faces, on_epoch, resume=state, on_state=checkpoint.write)
     write_validation(folder, outcome, replace(loaded, folder=Path(job.get("data") or data)))
     line.say("done", rmse=outcome.rmse, best_epoch=outcome.best_epoch, seconds=outcome.seconds)
     if line.hear()["do"] == "keep":

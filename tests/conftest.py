@@ -21,7 +21,7 @@ for _name in ("FKPSEARCH_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THR
 
 QUICK = (
     "accept augment changes curves data docs_augment families frame imports kaggle keypoints landscape lint misses "
-    "models picture pipeline plain samples screen settings space status survey"
+    "models picture pipeline plain samples screen session settings site space status survey"
 )
 """Test files of a few seconds each, which come last: then no core is left waiting for another's long one"""
 

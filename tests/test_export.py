@@ -17,10 +17,10 @@ from conftest import DIVERGING
 
 from fkpsearch.data import Lookup, load_data, split
 from fkpsearch.errors import ExportError, TrialError
-from fkpsearch.export import Exported, export
 from fkpsearch.keypoints import COLUMNS
 from fkpsearch.once import train_once
 from fkpsearch.settings import read_settings, settings_of
+from fkpsearch.shipment import Exported, export
 from fkpsearch.submission import locations, write_submission
 
 TREE: dict[str, Any] = {

@@ -17,7 +17,6 @@ from keras_tuner.engine.hyperparameters import Boolean, Choice, Float, Int
 from fkpsearch.asking import answer, check_source, decide, question_of
 from fkpsearch.data import load_data
 from fkpsearch.errors import InputError, ModelError, SpaceError
-from fkpsearch.export import export
 from fkpsearch.ledger import Ledger
 from fkpsearch.models.hypermodel import Hypermodel, load
 from fkpsearch.once import read_decided, train_once
@@ -25,6 +24,7 @@ from fkpsearch.opening import open_space, space_of
 from fkpsearch.plain import to_yaml
 from fkpsearch.run_folder import read_validation
 from fkpsearch.settings import Settings, read_settings, settings_of, write_settings
+from fkpsearch.shipment import export
 from fkpsearch.sizes import sizes
 from fkpsearch.space import parse_space
 from fkpsearch.study import search

@@ -14,7 +14,6 @@ from fkpsearch.accept import Found
 from fkpsearch.data import Faces, load_data
 from fkpsearch.demo import make_demo
 from fkpsearch.errors import InputError, SpaceError
-from fkpsearch.export import export
 from fkpsearch.frame import Prepare
 from fkpsearch.keypoints import rmse
 from fkpsearch.lint import check_space
@@ -22,6 +21,7 @@ from fkpsearch.once import train_once
 from fkpsearch.prepare import cut_out, main_faces, prepared
 from fkpsearch.run_folder import read_validation
 from fkpsearch.settings import settings_of
+from fkpsearch.shipment import export
 from fkpsearch.space import parse_space
 from fkpsearch.train import train
 

@@ -30,6 +30,7 @@ from fkpsearch.run_folder import read_validation
 from fkpsearch.settings import read_settings, settings_of
 from fkpsearch.space import Space, parse_space
 from fkpsearch.status import status_of
+from fkpsearch.storage import default_url, open_storage
 from fkpsearch.study import KEPT_MODELS, search, training_seed
 
 SPACE = """
@@ -420,3 +421,9 @@ def test_a_study_is_found_by_name_or_folder_and_else_the_known_ones_are_told(pla
     assert find_folder(str(plain.folder), Path("nowhere")) == plain.folder
     with pytest.raises(StudyError, match=r"nix: is not a study; studies in .*: plain$"):
         find_folder("nix", studies)
+
+
+def test_a_database_in_which_no_study_was_begun_yet_is_one_clear_line(tmp_path: Path) -> None:
+    open_storage(default_url(tmp_path))  # what a search does first
+    with pytest.raises(StudyError, match="has no study in it yet"):
+        read(tmp_path)

@@ -13,13 +13,13 @@ import pytest
 from fkpsearch.answer import of_population, predict_heads
 from fkpsearch.data import Faces, are_labelled, load_data, split
 from fkpsearch.errors import Infeasible, InputError
-from fkpsearch.export import export
 from fkpsearch.keypoints import FULL, SPARSE, rmse
 from fkpsearch.last_layer import lent_keypoints
 from fkpsearch.models.family import EVERYWHERE
 from fkpsearch.once import train_once
 from fkpsearch.plain import to_yaml
 from fkpsearch.settings import Settings, settings_of
+from fkpsearch.shipment import export
 from fkpsearch.space import parse_space
 from fkpsearch.study import search
 from fkpsearch.train import faces_of, prepare, train

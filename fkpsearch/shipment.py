@@ -1,0 +1,371 @@
+"""What is chosen -> a folder one can ship: model, settings, metrics, submission, and how it was made."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fkpsearch.answer import of_population
+from fkpsearch.assemble import Answered, Job, Share, assemble
+from fkpsearch.card import Made, write_metrics, write_readme
+from fkpsearch.chosen import (
+    Chosen,
+    OnEpoch,
+    Part,
+    count_looks,
+    find_run,
+    recorded_answers,
+    recorded_rmse,
+    train_into,
+    with_model,
+)
+from fkpsearch.data import Data, Faces, Split
+from fkpsearch.errors import ExportError, Problem
+from fkpsearch.folds import Judged, judged, outside_holdout, parts_of
+from fkpsearch.formats import COMPARED, EXAMPLES, FILES, Format, check_packages, make_formats
+from fkpsearch.frame import Frame, from_frame
+from fkpsearch.keypoints import mean_keypoints, rmse
+from fkpsearch.models import Hypermodel
+from fkpsearch.plain import writable_folder
+from fkpsearch.prepare import cut_out
+from fkpsearch.refit import refit_settings
+from fkpsearch.run_folder import MODEL, read_validation
+from fkpsearch.scores import Scores, score
+from fkpsearch.script import PREDICT
+from fkpsearch.settings import Settings, write_settings
+from fkpsearch.submission import write_submission
+from fkpsearch.survey import evenly
+from fkpsearch.views import Kept
+
+__all__ = ["Exported", "export", "find_run"]
+
+MEMBERS = "members"
+"""Folder of the settings of an ensemble's members"""
+
+SINGLE = ("predict.py", "settings.yaml", "metrics.json", "README.md", "faces.png", "submission.csv")
+
+OURS = (*FILES.values(), *SINGLE, MEMBERS)
+"""All that an export may leave in its folder"""
+
+TOLERANCE = 0.001
+"""Pixels by which the reloaded model's validation RMSE may differ from the recorded one."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export came to."""
+
+    folder: Path
+    validation: Scores
+    """Of the model as it is shipped; with a refit, of the one before it"""
+    holdout: Scores
+    submission: Path | None
+    """None where the data has no test pictures or no lookup file."""
+    kept: Kept
+    """The views of a picture it answers by"""
+    formats: tuple[Format, ...]
+    again: tuple[str, ...]
+    """Which models had to be trained again, in words"""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The pictures an export answers: of validation, of the hold-out, of the test."""
+
+    faces: Faces
+    parts: tuple[Split, ...]
+    """The one split, or each fold's"""
+    images: NDArray[np.uint8]
+    """[n, 96, 96], cut out as the models want them"""
+    frames: Frame
+    """[n, 2, 3], by which they were"""
+
+    @cached_property
+    def those(self) -> Judged:
+        """The rows that validated, and in which fold."""
+        return judged(self.parts, self.faces)
+
+    @property
+    def fold(self) -> NDArray[np.int64]:
+        """[v], the fold in which a picture validated, from 1; 0 where there was one split only."""
+        return self.those.fold + 1 if len(self.parts) > 1 else np.zeros_like(self.those.fold)
+
+    @property
+    def learnt(self) -> NDArray[np.int64]:
+        """The rows that the model has learnt from; with folds any of its nets."""
+        return outside_holdout(self.parts) if len(self.parts) > 1 else self.parts[0].training
+
+    @property
+    def validation(self) -> Faces:
+        """The part that validated."""
+        return self.faces.take(self.those.rows)
+
+    @property
+    def holdout(self) -> Faces:
+        """The part that nobody has seen."""
+        return self.faces.take(self.parts[0].holdout)
+
+    def answers_to_validation(self, heads: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``[v, 15, 2]`` of all answers, or of those to the first pictures, each by the head of its population."""
+        part = self.validation
+        return of_population(self.in_picture(heads[: len(part)]), part.population)
+
+    def in_picture(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """All answers, or those to the first pictures, ``[m, heads, 15, 2]``, in pixels of the data's pictures."""
+        return from_frame(answers, self.frames[: len(answers), None])
+
+
+def export(
+    what: Path | Chosen,
+    data: Data,
+    to: Path,
+    *,
+    command: str = "",
+    refit: bool = False,
+    formats: Sequence[str] = (),
+    views: str | None = None,
+    on_progress: Callable[[str], None] = lambda _: None,
+    on_epoch: OnEpoch = lambda *_: None,
+) -> Exported:
+    """Write a run's folder (settings.yaml, validation.npz, model.keras), or what was chosen in a study, to ``to``.
+
+    The model is reloaded in a clean process, which answers the validation, hold-out and test pictures. Raises
+    ExportError unless its validation RMSE is the recorded one within 0.001 px. With ``refit`` it is then trained anew
+    on all rows, and that is shipped. ``formats`` are those of `formats.FILES`; they are timed, and ``model.keras`` is
+    there in any case. ``views`` is a set of `views.SETS`, None for the one that proves to help on the validation rows.
+    """
+    chosen = what if isinstance(what, Chosen) else Chosen((Part(what),))
+    settings = check_data(chosen, data)
+    check_packages(formats)
+    prepare_folder(to)
+    with tempfile.TemporaryDirectory(dir=to, prefix=".export-") as workplace:
+        room, ready = Path(workplace), Path(workplace) / "ready"
+        ready.mkdir()
+        parts = tuple(with_model(part, data, room / f"again-{n}", on_epoch) for n, part in enumerate(chosen.parts))
+        asked = pictures_to_answer(data, settings[0])
+        on_progress("answering validation, hold-out and test pictures in a clean process")
+        answered = put_together(parts, settings, asked, room / "one", views)
+        plain = check_against_record(answered, parts, asked, chosen.place)
+        validation, holdout = score_parts(asked, answered)
+        looks = count_looks(chosen, holdout)
+        draw_faces(ready / "faces.png", asked.validation, asked.answers_to_validation(answered.answers))
+        if refit:
+            settings = tuple(refit_settings(one, part.run) for one, part in zip(settings, parts, strict=True))
+            trained = train_on_all(parts, settings, data, room, on_epoch)
+            on_progress("answering by what was trained on all rows")
+            asked = pictures_to_answer(data, settings[0])  # where there were folds there are none any more
+            shipped = put_together(trained, settings, asked, room / "two", answered.kept.name)
+            check_against_record(shipped, trained, asked, chosen.place)
+        else:
+            shipped = answered
+        made = Made(
+            command=command,
+            chosen=chosen,
+            settings=settings,
+            data=data,
+            trained=len(data.faces) if refit else len(asked.learnt),
+            heads=shipped.answers.shape[1],
+            validation=validation,
+            plain=plain,
+            holdout=holdout,
+            kept=answered.kept,
+            looks=looks,
+            refit=refit,
+            again=tuple(part.again for part in parts if part.again),
+            formats=write_formats(formats, shipped.folder, ready, asked, data, settings, on_progress),
+            submission=submit(data, asked.in_picture(shipped.answers), ready / "submission.csv"),
+        )
+        on_progress("writing")
+        write_texts(made, ready)
+        move_into(to, ready)
+    submission = to / "submission.csv" if made.submission else None
+    return Exported(to, validation, holdout, submission, made.kept, made.formats, made.again)
+
+
+def check_data(chosen: Chosen, data: Data) -> tuple[Settings, ...]:
+    """The parts' settings. Raises ExportError where they cannot be one model, or are of other data than ``data``."""
+    settings = tuple(part.settings for part in chosen.parts)
+    if any(read_validation(part.run).fingerprint != data.faces.fingerprint for part in chosen.parts):
+        advice = "name it with --data"
+        raise ExportError(Problem(str(data.folder), "is not the data this model was trained on", advice=advice))
+    if len({repr((one.prepare, one.split, one.validation)) for one in settings}) > 1:
+        rule = "has members that see faces cut out otherwise, or have other hold-outs: they cannot be one model"
+        raise ExportError(Problem(str(chosen.place), rule, advice="`fkpsearch ensemble` chooses others"))
+    for part, one in zip(chosen.parts, settings, strict=True):
+        if one.training.refit:
+            rule = "was trained on all rows, so nothing is left to score it by"
+            raise ExportError(Problem(str(part.run), rule, advice="its model.keras can be used as it is"))
+    return settings
+
+
+def prepare_folder(to: Path) -> None:
+    """Make the folder, free of what a killed export left. Raises ExportError where it has files of other origin."""
+    writable_folder(to, ExportError, "name another folder with --to")
+    taken = [name for name in OURS if (to / name).exists() and not (to / "metrics.json").exists()]
+    if taken:
+        rule = f"holds a {taken[0]} that no export wrote"
+        raise ExportError(Problem(str(to), rule, advice="name another folder with --to"))
+    for left in to.glob(".export-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def pictures_to_answer(data: Data, settings: Settings) -> Asked:
+    """Validation, then hold-out, then test pictures."""
+    parts = parts_of(settings, data.faces)
+    images, frames = cut_out(data.faces.images, settings.prepare)
+    rows = np.concatenate([judged(parts, data.faces).rows, parts[0].holdout])
+    if data.test is None:
+        return Asked(data.faces, parts, images[rows], frames[rows])
+    tests, its_frames = cut_out(data.test.images, settings.prepare)
+    return Asked(data.faces, parts, np.concatenate([images[rows], tests]), np.concatenate([frames[rows], its_frames]))
+
+
+def put_together(
+    parts: Sequence[Part], settings: Sequence[Settings], asked: Asked, folder: Path, views: str | None
+) -> Answered:
+    """One model of the parts, in ``folder``, and its answers. Raises ExportError where one does not load."""
+    validation = asked.validation
+    shares = [
+        Share(str(part.run / MODEL), part.weight, source_of(one)) for part, one in zip(parts, settings, strict=True)
+    ]
+    job = Job(
+        shares=tuple(shares),
+        pictures=asked.images,
+        frames=asked.frames[: len(validation)],
+        truth=validation.keypoints,
+        population=validation.population,
+        group=validation.group,
+        fold=asked.fold,
+        views=views,
+    )
+    folder.mkdir()
+    return assemble(job, folder)
+
+
+def source_of(settings: Settings) -> str:
+    """The hypermodel a model came from, if any."""
+    return settings.model.source if isinstance(settings.model, Hypermodel) else ""
+
+
+def check_against_record(answered: Answered, parts: Sequence[Part], asked: Asked, place: Path) -> Scores:
+    """The scores on the validation rows, without views. Raises ExportError unless they are those of the training."""
+    scores = score_validation(asked, answered.plain)
+    check_rmse(scores.rmse, recorded_rmse(parts, asked.validation), "validation RMSE", place)
+    if asked.fold.any():
+        then, truth = recorded_answers(parts), asked.validation.keypoints
+        now = asked.answers_to_validation(answered.plain)
+        for fold in np.unique(asked.fold).tolist():
+            mine = asked.fold == fold
+            check_rmse(rmse(now[mine], truth[mine]), rmse(then[mine], truth[mine]), f"RMSE in fold {fold}", place)
+    return scores
+
+
+def check_rmse(now: float | None, then: float, what: str, place: Path) -> None:
+    """Raises ExportError where a reloaded model is not as good as recorded."""
+    found = now if now is not None else float("nan")
+    if not (abs(found - then) <= TOLERANCE or np.isnan(then)):
+        rule = f"the reloaded model's {what} must be the recorded {then:.4f} px within {TOLERANCE}"
+        raise ExportError(Problem(str(place / MODEL), rule, f"{found:.4f}"))
+
+
+def score_validation(asked: Asked, heads: NDArray[np.float32]) -> Scores:
+    """Scores of answers ``[v, heads, 15, 2]`` to the validation pictures."""
+    return score(asked.answers_to_validation(heads), asked.validation, asked.those.mean)
+
+
+def score_parts(asked: Asked, answered: Answered) -> tuple[Scores, Scores]:
+    """Scores of the validation part and, for the first and only time, of the hold-out."""
+    held, first = asked.holdout, len(asked.those.rows)
+    answers = asked.in_picture(answered.answers)[first : first + len(held)]
+    validation = score_validation(asked, answered.answers[:first])
+    mean = mean_keypoints(asked.faces.keypoints[asked.learnt])
+    return validation, score(of_population(answers, held.population), held, mean)
+
+
+def train_on_all(
+    parts: Sequence[Part], settings: Sequence[Settings], data: Data, room: Path, on_epoch: OnEpoch
+) -> tuple[Part, ...]:
+    """The parts trained anew. In the place that `train` takes, so that it can make them again."""
+    trained = []
+    for number, (part, one) in enumerate(zip(parts, settings, strict=True)):
+        train_into(room / f"refit-{number}", one, data, f"training {part.name} on all rows", on_epoch)
+        trained.append(replace(part, run=room / f"refit-{number}"))
+    return tuple(trained)
+
+
+def write_formats(
+    names: Sequence[str],
+    folder: Path,
+    ready: Path,
+    asked: Asked,
+    data: Data,
+    settings: Sequence[Settings],
+    on_progress: Callable[[str], None],
+) -> tuple[Format, ...]:
+    """Move the model from ``folder`` to ``ready``, and with it the formats that are made there."""
+    made: tuple[Format, ...] = ()
+    if names:
+        rows = evenly(np.arange(len(asked.those.rows)), COMPARED)
+        part = asked.validation.take(rows)
+        some = replace(asked, images=asked.images[rows], frames=asked.frames[rows])
+        examples = data.faces.images[evenly(asked.learnt, EXAMPLES)]
+
+        def rmse_of(heads: NDArray[np.float32]) -> float:
+            return rmse(of_population(some.in_picture(heads), part.population), part.keypoints)
+
+        sources = [source for one in settings if (source := source_of(one))]
+        examples, _ = cut_out(examples, settings[0].prepare)
+        made = make_formats(names, folder, some.images, examples, rmse_of, sources, on_progress)
+    for file in FILES.values():
+        if (folder / file).exists():
+            (folder / file).rename(ready / file)
+    return made
+
+
+def submit(data: Data, answers: NDArray[np.float32], path: Path) -> bool:
+    """Write the submission, where there are test pictures and a lookup file."""
+    if data.test is None or data.lookup is None:
+        return False
+    # A photograph of unknown population speaks the fully labelled convention: `load_data` says so.
+    write_submission(data.lookup, of_population(answers[-len(data.test.images) :], data.test.population), path)
+    return True
+
+
+def draw_faces(path: Path, faces: Faces, predictions: NDArray[np.float32], count: int = 24) -> None:
+    """Pictures with given (blue) and predicted (red) keypoints ``[n, 15, 2]``, evenly over the file."""
+    from fkpsearch.picture import draw_face, montage, write_png
+
+    rows = evenly(np.arange(len(faces)), count)
+    tiles = [draw_face(faces.images[row], faces.keypoints[row], predictions[row], scale=2) for row in rows]
+    write_png(path, montage(tiles, columns=8))
+
+
+def write_texts(made: Made, ready: Path) -> None:
+    """All that is words: settings, metrics, the card, the script."""
+    if made.chosen.ensemble is None:
+        write_settings(made.settings[0], ready / "settings.yaml")
+    else:
+        (ready / MEMBERS).mkdir()
+        for part, settings in zip(made.chosen.parts, made.settings, strict=True):
+            write_settings(settings, ready / MEMBERS / f"trial-{part.trial or 0:04d}.yaml")
+    (ready / "predict.py").write_text(PREDICT)
+    write_metrics(made, ready / "metrics.json")
+    write_readme(made, ready / "README.md")
+
+
+def move_into(to: Path, ready: Path) -> None:
+    """Put the files in their place; those of an earlier export that this one has not would not belong to it."""
+    for name in OURS:
+        if (to / name).is_dir():
+            shutil.rmtree(to / name)
+        if (ready / name).exists():
+            (ready / name).replace(to / name)
+        else:
+            (to / name).unlink(missing_ok=True)
