@@ -284,12 +284,15 @@ def compared(studies: dict[str, Progress], mean: float | None) -> Figure:
 
 
 def key_figures(trials: Sequence[FrozenTrial], mean: float) -> dict[str, Figure]:
-    """The two that say most of a study while it runs, by their names; ``mean`` is the mean keypoint's RMSE."""
+    """The two that say most of a study while it runs, with titles; ``mean`` is the mean keypoint's RMSE."""
     best = min(filter(counts_as_best, trials), key=best_key, default=None)
-    return {
-        "best so far": best_so_far(progress_of(trials), mean, over="compute"),
-        "learning curves": learning_curves(curves_of(trials), mean, best.number if best else None),
+    found = {
+        "Best so far": best_so_far(progress_of(trials), mean, over="compute"),
+        "Learning curves": learning_curves(curves_of(trials), mean, best.number if best else None),
     }
+    for title, figure in found.items():
+        figure.update_layout(title=title, margin={"l": 8, "r": 8, "t": 84, "b": 8})
+    return found
 
 
 def _dots(figure: Figure, x: Any, y: Any, name: str, texts: list[str], marker: dict[str, Any], **more: Any) -> None:

@@ -1,4 +1,4 @@
-"""A study at a glance, for its page in Optuna's dashboard: what stands there in words, and two figures."""
+"""A study at a glance, for its page in Optuna's dashboard: in words, and two of the report's figures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fkpsearch.artifacts import id_of
 from fkpsearch.exhibits import CURVE, FACES, STUDY, Exhibits, records
+from fkpsearch.figures import key_figures
 from fkpsearch.lease import at_work
 from fkpsearch.ledger import COPY, Ledger, counts_as_best
 from fkpsearch.onlooker import Additions
@@ -18,7 +19,6 @@ from fkpsearch.tables import pixels, span
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
-    from plotly.graph_objects import Figure
 
 Trials = Sequence["FrozenTrial"]
 
@@ -43,8 +43,8 @@ def additions(exhibits: Exhibits, trials: Trials) -> Additions:
     for trial in trials:
         note = trial_note(trial, ledger, is_best=trial is best, files=exhibits.names_of(trial))
         shown |= _note(note, f"{trial._trial_id}:")
-    for name, figure in figures(ledger, trials).items():
-        shown[f"dashboard:plot_data:{name}:0"] = figure.to_json()
+    for title, figure in key_figures(trials, ledger.facts.mean_rmse).items():
+        shown[f"dashboard:plot_data:{title.lower().replace(' ', '-')}:0"] = figure.to_json()
     return Additions(shown, {trial.number: exhibits.records_of(trial) for trial in trials})
 
 
@@ -124,33 +124,3 @@ def _study(ledger: Ledger) -> str:
 def _code(text: str) -> str:
     """As it is, whatever Markdown would make of it."""
     return f"`{' '.join(text.replace('`', chr(39)).replace('|', chr(166)).split())}`"
-
-
-def figures(ledger: Ledger, trials: Trials) -> dict[str, Figure]:
-    """Best so far, and all learning curves, by their ids in the dashboard."""
-    from plotly.graph_objects import Figure
-
-    values = [(trial.number, trial.value) for trial in trials if counts_as_best(trial) and trial.value is not None]
-    numbers = [number for number, _ in values]
-    best = [min(value for _, value in values[: end + 1]) for end in range(len(values))]
-    so_far = Figure()
-    so_far.add_scatter(x=numbers, y=[value for _, value in values], mode="markers", name="trial")
-    so_far.add_scatter(x=numbers, y=best, mode="lines", line={"shape": "hv"}, name="best so far")
-    _dress(so_far, "Best so far", "trial", ledger.facts.mean_rmse)
-    curves = Figure()
-    for trial in trials:
-        steps = sorted(trial.intermediate_values)
-        ended = trial.state.name == "PRUNED"
-        sizes = [7 if ended and step == steps[-1] else 0.1 for step in steps]
-        curves.add_scatter(
-            x=steps, y=[trial.intermediate_values[step] for step in steps], name=str(trial.number),
-            mode="lines+markers", line={"width": 1}, marker={"size": sizes, "symbol": "x"},
-        )  # fmt: skip
-    _dress(curves, "Learning curves, best epoch so far (x: pruned)", "epoch", ledger.facts.mean_rmse)
-    return {"best-so-far": so_far, "learning-curves": curves}
-
-
-def _dress(figure: Figure, title: str, axis: str, mean_rmse: float) -> None:
-    dashed = {"dash": "dash", "color": "#c03030", "width": 1}
-    figure.add_hline(y=mean_rmse, line=dashed, annotation_text="mean keypoint")
-    figure.update_layout(title=title, xaxis_title=axis, yaxis_title="validation RMSE in px", template="plotly_white")

@@ -68,9 +68,9 @@ def test_the_page_of_a_trial_shows_its_faces_its_curve_and_what_it_came_to(page:
 
 def test_the_page_of_the_study_draws_our_figures_and_has_its_note(page: Any, visit: Visit) -> None:
     page.goto(f"{visit.url}dashboard/studies/1")
-    page.wait_for_selector("text=Learning curves, best epoch so far")
+    page.wait_for_selector("text=Learning curves")
     page.wait_for_selector("text=Study Artifacts")
-    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .scatterlayer .trace').length >= 8")
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .scatterlayer .trace').length >= 4")
     assert "validation RMSE in px" in page.inner_text("body")
     page.goto(f"{visit.url}dashboard/studies/1/note")
     page.wait_for_selector("text=tiny is not running")

@@ -132,8 +132,8 @@ def test_the_timeline_has_a_row_for_each_worker() -> None:
 
 def test_the_key_figures_are_there_while_a_study_runs() -> None:
     found = figures.key_figures(trials(), 4.0)
-    assert list(found) == ["best so far", "learning curves"]
-    names = [trace.name for trace in found["learning curves"].data]
+    assert list(found) == ["Best so far", "Learning curves"]
+    names = [trace.name for trace in found["Learning curves"].data]
     assert "trial 1, the best" in names
     assert "pruned here" in names
     assert list(figures.key_figures([], 4.0)) == list(found), "nothing has ended yet"

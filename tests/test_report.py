@@ -20,8 +20,10 @@ from optuna.trial import TrialState
 
 from fkpsearch import importance
 from fkpsearch import report as report_module
+from fkpsearch.confirm import Confirmation, Confirmed
 from fkpsearch.curves import value_of
 from fkpsearch.data import load_data
+from fkpsearch.ensemble import Ensemble, Member, write_ensemble
 from fkpsearch.ledger import read
 from fkpsearch.sequels import confirmed, ensemble, sequels
 from fkpsearch.space import parse_space, presets
@@ -310,23 +312,16 @@ def test_the_made_answers_have_the_trials_values(made: Path) -> None:
     assert np.sqrt(np.nanmean(np.square(off))) == pytest.approx(value_of(best), abs=1e-3)
 
 
-CONFIRMED = {
-    "settings": [
-        {
-            "trial": 4, "search_value": 1.8, "values": [1.85, 1.87], "mean": 1.86, "standard_error": 0.01,
-            "difference": 0.0, "difference_low": None, "difference_high": None, "probability_best": 0.97,
-            "luck": 0.06, "luck_low": 0.01, "luck_high": 0.11,
-        }
-    ],
-    "rounds": 2, "verdict": "trial 4 is the best with 97%",
-}  # fmt: skip
+CONFIRMED = Confirmation(
+    settings=(Confirmed(4, 1.8, (1.85, 1.87), 1.86, 0.01, 0.0, None, None, 0.97, 0.06, 0.01, 0.11),),
+    rounds=2, of=3, racing=(4,), decided=True, verdict="trial 4 is the best with 97%", noise=0.02, overlap=0.1,
+    seeds=(1, 2), mean_keypoint=(3.9, 3.9), failures=(), trials=12, fingerprint="x",
+)  # fmt: skip
 
-TOGETHER = {
-    "members": [
-        {"trial": 4, "picks": 3, "weight": 0.75, "rmse": 1.8}, {"trial": 9, "picks": 1, "weight": 0.25, "rmse": 1.9}
-    ],
-    "rmse": 1.7, "best_rmse": 1.8, "honest_gains": [0.05, 0.07],
-}  # fmt: skip
+TOGETHER = Ensemble(
+    members=(Member(4, 3, 0.75, 1.8), Member(9, 1, 0.25, 1.9)),
+    rmse=1.7, best_rmse=1.8, honest_gains=(0.05, 0.07), candidates=12, left_out={}, size=10, fingerprint="x",
+)  # fmt: skip
 
 
 def test_what_confirm_and_ensemble_left_is_told() -> None:
@@ -341,12 +336,14 @@ def test_what_confirm_and_ensemble_left_is_told() -> None:
 
 def test_a_study_without_sequels_has_no_such_section_and_a_damaged_one_says_so(study: Path, page: str) -> None:
     assert 'id="confirm"' not in page
-    (study / "confirm.json").write_text(json.dumps(CONFIRMED))
+    (study / "confirm.json").write_text(json.dumps(CONFIRMED.plain()))
     (study / "ensemble.json").write_text('{"members": 3}')
     first, second = sequels(study)
     assert (first.id, second.id) == ("confirm", "ensemble")
     assert "1.860" in first.body
-    assert "ensemble.json cannot be read" in second.body
+    assert "ensemble.json: cannot be read" in second.body
+    write_ensemble(TOGETHER, study)
+    assert "75%" in sequels(study)[1].body
 
 
 ODD = {
