@@ -216,7 +216,7 @@ class ShownImportance:
     def _repr_html_(self) -> str:
         if not self.found:
             return markup.line(markup.text(self, colour=markup.DIM))
-        most = max(one.high for one in self.found)
+        most = max(max(one.high, one.chance) for one in self.found)
         rows = [
             (
                 markup.text(one.name, colour="" if one.decides else markup.DIM),
