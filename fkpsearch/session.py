@@ -29,7 +29,7 @@ KAGGLE = Path("/kaggle")
 DRIVE = Path("/content/drive/MyDrive")
 
 HOURS, GPU_HOURS = 12, 9
-"""Of a session on Kaggle, by its documentation; the second is the stricter of what it has said of accelerators"""
+"""Of a session on Kaggle, as users report them; accelerators have had either, so theirs is the shorter"""
 
 RESERVE = 20 * 60
 """Seconds of a session that a search leaves, for whoever exports afterwards"""
