@@ -106,7 +106,7 @@ def test_brackets_in_names_and_reasons_are_shown_as_they_are() -> None:
         "engine": "optuna", "data": "/data/[old]/x", "seed": 0,
         "mean_keypoint_rmse": 3.0,
         "trials": {"COMPLETE": 0, "PRUNED": 0, "FAIL": 1, "RUNNING": 0, "WAITING": 0},
-        "best": None, "leaders": [], "running": [],
+        "best": None, "leaders": [], "running": [], "learnt_nothing": [], "sampler": "tpe", "joint_parameters": [],
         "reasons": [{"trial": 0, "state": "FAIL", "reason": "lost [/x] in [red]"}],
     }  # fmt: skip
     text = "\n".join(shown(status_view(status)))
