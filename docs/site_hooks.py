@@ -1,5 +1,6 @@
 """What the documentation's pages are given when they are built, so that nothing is written twice.
 
+    <!-- first screen -->              of README.md: its sentence, its picture, its two commands
     <!-- readme: What comes out -->    that section of README.md, without its heading
     <!-- settings -->                  every setting with its default and its limits, from the code that checks them
     <!-- commands -->                  every command with its options, from the command line itself
@@ -29,6 +30,12 @@ def section(title: str) -> str:
     if found is None:
         raise PluginError(f"README.md has no section {title!r}")
     return found[1].strip()
+
+
+def first_screen(_: str) -> str:
+    """What stands in the README before its first section, without its title; pictures in docs/ are beside the page."""
+    whole = (ROOT / "README.md").read_text(encoding="utf-8")
+    return whole.partition("\n## ")[0].partition("\n")[2].strip().replace("](docs/", "](")
 
 
 def settings(_: str) -> str:
@@ -138,12 +145,12 @@ def commands(_: str) -> str:
     return re.sub(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+", "", text, count=1)  # in the menu, and not cut short, there
 
 
-PIECES = {"readme": section, "settings": settings, "commands": commands}
+PIECES = {"first screen": first_screen, "readme": section, "settings": settings, "commands": commands}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """mkdocs: a page's text before it is parsed."""
-    whole = re.sub(r"<!-- (readme|settings|commands)(?:: (.*?))? -->", lambda m: PIECES[m[1]](m[2]), markdown)
+    whole = re.sub(rf"<!-- ({'|'.join(PIECES)})(?:: (.*?))? -->", lambda m: PIECES[m[1]](m[2]), markdown)
     return re.sub(r"(?<!\]\()`?\bdocs/(\w+\.md)`?", r"[\1](\1)", whole)
 
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fkpsearch.shown import ShownData, ShownExport, ShownSpace, ShownStudy, ShownTrial
+from fkpsearch.errors import InputError, Problem
+from fkpsearch.shown import ShownData, ShownExport, ShownSpace
+from fkpsearch.shown_study import ShownStudy, ShownTrial
 
 if TYPE_CHECKING:
     from fkpsearch.data import Data
@@ -68,6 +70,7 @@ def load_faces(folder: str | Path | None = None) -> ShownData:
     found = folder or find_data()
     if found is None:
         say("no training.csv in ./data, nor among a notebook's inputs on Kaggle: this is the synthetic demo set")
+        say("`fkpsearch data download` brings Kaggle's")
     return ShownData(**vars(open_data(str(found or "demo"))))
 
 
@@ -164,30 +167,55 @@ def best(study: ShownStudy | str | Path) -> ShownTrial:
 
 
 def export(
-    study: ShownStudy | str | Path, to: str | Path = "out", *, trial: int | None = None, faces: Data | None = None
+    study: ShownStudy | str | Path,
+    to: str | Path = "out",
+    *,
+    trial: int | None = None,
+    ensemble: bool = False,
+    refit: bool = False,
+    formats: Sequence[str] = (),
+    faces: Data | None = None,
 ) -> ShownExport:
-    """The best trial as model and submission, in a folder of their own; the hold-out is scored here, and only here.
+    """The best trial as model and submission, in a folder of its own; the hold-out is scored here, and only here.
 
     Args:
         study: A study, its name or folder, or the folder of a run of `fkpsearch train`.
         to: The folder to write.
         trial: This trial in place of the best.
+        ensemble: The trials that answer best together, as one model.
+        refit: Train it anew on all labelled rows; the scores are those of the model before.
+        formats: Beside Keras' own: `"onnx"`, `"tflite"`, `"tflite-int8"` or `"all"`.
         faces: The data, where it is no longer where the study found it.
 
     Raises:
-        ExportError: Where the trial's model was not kept, or does not answer as it did.
+        ExportError: Where the model does not answer as it did in training.
         StudyError: Where the study is not there.
     """
+    from fkpsearch.chosen import find_chosen, find_ensemble
+    from fkpsearch.formats import check_packages, known_formats
+    from fkpsearch.ledger import find
     from fkpsearch.options import open_data
     from fkpsearch.run_folder import read_validation
-    from fkpsearch.screen import spinner
+    from fkpsearch.screen import stages
     from fkpsearch.session import find_session
     from fkpsearch.shipment import export as ship
-    from fkpsearch.shipment import find_run
 
-    place = study.folder if isinstance(study, ShownStudy) else study
-    run = find_run(str(place), find_session().studies, trial)
-    data = open_data(str(read_validation(run).data)) if faces is None else faces
-    with spinner("exporting") as say:
-        made = ship(run, data, Path(to), command=f"fkpsearch.export({str(place)!r}, {str(to)!r})", on_progress=say)
+    if ensemble and trial is not None:
+        raise InputError(Problem("trial and ensemble", "exclude each other", advice="name one of them"))
+    wanted = known_formats(formats)
+    check_packages(wanted)
+    place, studies = str(study.folder if isinstance(study, ShownStudy) else study), find_session().studies
+    command = f"fkpsearch.export({place!r}, {str(to)!r})"
+    if ensemble:
+        ledger = find(place, studies)
+        data = open_data(ledger.facts.data) if faces is None else faces
+        chosen = find_ensemble(ledger, data, command)
+    else:
+        chosen = find_chosen(place, studies, trial)[0]
+        data = open_data(str(read_validation(chosen.parts[0].run).data)) if faces is None else faces
+    with stages("exporting") as (say, tick):
+        made = ship(
+            chosen, data, Path(to), command=command, refit=refit, formats=wanted,
+            on_progress=say, on_epoch=tick,
+        )  # fmt: skip
     return ShownExport(**vars(made))

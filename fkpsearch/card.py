@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fkpsearch import __version__
 from fkpsearch.chosen import Chosen
+from fkpsearch.confirm import Confirmed, read_confirmation
 from fkpsearch.data import Data
 from fkpsearch.formats import Format
 from fkpsearch.keypoints import NAMES
@@ -53,14 +54,16 @@ class Made:
 
 def write_metrics(made: Made, path: Path) -> None:
     """The scores and what is needed to get them again."""
+    runs = [part.run for part in made.chosen.parts]
     metrics = {
         "validation": made.validation.plain(),
         "validation_without_test_time_augmentation": made.plain.plain(),
         "test_time_augmentation": asdict(made.kept),
         "holdout": made.holdout.plain(),
         "holdout_looks": made.looks,
-        "trainings_behind_these_numbers": len(made.settings),
+        "trainings_behind_these_numbers": sum(one.validation.folds for one in made.settings),
         "members": [{"run": str(part.run), "weight": part.weight} for part in made.chosen.parts],
+        "confirmed": asdict(row) if not made.chosen.ensemble and (row := confirmed_of(runs[0])) else None,
         "refit": made.refit,
         "trained_again": made.again,
         "formats": [asdict(one) for one in made.formats],
@@ -100,10 +103,10 @@ Made by `fkpsearch {version}` with `{command}`.
 | validation (the search followed it) | {validation} |
 | **hold-out** (never seen by the search) | {holdout} |
 
-{trainings} The score is the
+{spread} The score is the
 competition's: pooled over all labelled numbers. "mean keypoint" answers every picture with the mean
 position and has learnt nothing.
-{refit}{views}{looks}{again}
+{refit}{folds}{views}{looks}{again}
 ![validation faces: given blue, predicted red](faces.png)
 
 ## Load it
@@ -138,6 +141,17 @@ answered worse than the scores say, and nobody has measured how much worse, nor 
 - `metrics.json`: scores per population and keypoint, versions, the data's fingerprint.
 {submission}"""
 
+_ONE = "One training, one seed: the spread between seeds is not known from this."
+
+_CONFIRMED = """\
+`fkpsearch confirm` trained these settings again on {rounds} fresh seeds and splits: {mean:.3f} ± {error:.3f} px
+validation where the search had found {search_value:.3f}. This model is one training of them."""
+
+_FOLDS = """
+This model answers the mean of {folds} nets, each trained without one part of the pictures. The validation row is of
+single nets, each on the part it has not seen; the hold-out row is of the mean.
+"""
+
 _LOOKS = """
 The hold-out scores of {looks} models of this study have been looked at. Whoever chooses among them by
 these scores makes the hold-out a second validation set.
@@ -166,8 +180,6 @@ It was built by `{source}`: where that has layer classes of its own, import it b
 _SUBMISSION = """\
 - `submission.csv`: for Kaggle, each picture answered by the head of its population.
 """
-
-_ONE = "One training, one seed: the spread between seeds is not known from this."
 
 _SEVERAL = """\
 The weighted mean of {count} models: {members}.
@@ -207,8 +219,11 @@ def write_readme(made: Made, path: Path) -> None:
         command=made.command or "fkpsearch export",
         validation=_row(made.validation),
         holdout=_row(made.holdout),
-        trainings=_ONE if len(models) == 1 else _SEVERAL.format(count=len(models), members=_members(made)),
+        spread=_SEVERAL.format(count=len(models), members=_members(made))
+        if made.chosen.ensemble
+        else spread_of(made.chosen.parts[0].run),
         refit=_REFIT.format(rows=len(made.data.faces)) if made.refit else "",
+        folds=_FOLDS.format(folds=folds) if (folds := made.settings[0].validation.folds) > 1 else "",
         views=_views(made),
         looks=_LOOKS.format(looks=made.looks) if made.looks > 1 else "",
         again="".join(f"\n{line[:1].upper()}{line[1:]}.\n" for line in made.again),
@@ -221,13 +236,31 @@ def write_readme(made: Made, path: Path) -> None:
         else "",
         prepared="" if made.settings[0].prepare.face_box == "none" else _PREPARED,
         names=", ".join(NAMES),
-        formats=_formats(made.formats) if len(made.formats) > 1 else "",
+        formats=_formats(made.formats) if made.formats else "",
         data=_data(made),
         settings=_settings(made),
         submission=_SUBMISSION if made.submission else "",
     )
     with writing(path) as file:
         file.write(text)
+
+
+def confirmed_of(run: Path) -> Confirmed | None:
+    """What `fkpsearch confirm` found of a trial, by its folder; None where it is not among the confirmed."""
+    if run.parent.name != "trials" or not run.name.isdigit():
+        return None
+    found = read_confirmation(run.parent.parent)
+    return next((row for row in found.settings if row.trial == int(run.name)), None) if found else None
+
+
+def spread_of(run: Path) -> str:
+    """What is known of the spread between seeds, in words."""
+    row = confirmed_of(run)
+    if row is None or row.standard_error is None:
+        return _ONE
+    rounds = sum(value is not None for value in row.values)
+    known = {"mean": row.mean, "error": row.standard_error, "search_value": row.search_value}
+    return _CONFIRMED.format(rounds=rounds, **known)
 
 
 def _row(scores: Scores) -> str:

@@ -21,7 +21,7 @@ from fkpsearch import __version__
 from fkpsearch.plain import writing
 from fkpsearch.run_folder import CHECKPOINT
 from fkpsearch.settings import Settings
-from fkpsearch.train import Best, Epoch, Finished, State
+from fkpsearch.state import Best, Epoch, Finished, State
 
 FORMAT = 2
 

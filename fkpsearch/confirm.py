@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from fkpsearch.settings import Settings, read_settings
 from fkpsearch.shelf import bring_home
 from fkpsearch.space import PRESET, Space, parse_space, presets
 from fkpsearch.storage import DATABASE
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 FILE = "confirm.json"
 
@@ -115,20 +118,26 @@ class Confirmation:
 
 
 def leaders_of(ledger: Ledger, top: int) -> tuple[Leader, ...]:
-    """The best ``top`` trials, or as many as there are. Raises StudyError where there is none, or a file is missing."""
-    found = []
-    for trial in ledger.best(top):
+    """The best ``top`` settings, or as many as there are, each by its best trial where it was trained several times.
+
+    Raises StudyError where there is none, or a file is missing.
+    """
+    found: dict[str, Leader] = {}
+    for trial in ledger.best(len(ledger.trials)):
+        if len(found) == top:
+            break
         path = ledger.trial_folder(trial.number) / "settings.yaml"
         if not path.is_file():
             bring_home(ledger, trial.number)
         if not path.is_file():
             raise StudyError(Problem(str(path), "is missing", advice="run this on the host that trained the trial"))
-        found.append(Leader(trial.number, float(trial.value or 0.0), read_settings(path)))
+        one = Leader(trial.number, float(trial.value or 0.0), read_settings(path))
+        found.setdefault(one.settings.model_copy(update={"seed": 0}).model_dump_json(), one)
     if not found:
         raise StudyError(
             Problem(str(ledger.folder), "has no complete trial yet", advice="give it more with `fkpsearch run`")
         )
-    return tuple(found)
+    return tuple(found.values())
 
 
 def confirm(
@@ -193,6 +202,11 @@ def space_of_round(leaders: Sequence[Leader], number: int, ledger: Ledger) -> Sp
     return presets(spaces)
 
 
+def numbers_of(space: Space) -> dict[int, int]:
+    """The study's trial of each trial of a round, but for those that were tried again."""
+    return {place: int(name.removeprefix(NAME)) for place, name in enumerate(space.presets)}
+
+
 def seed_of(ledger: Ledger, number: int) -> int:
     """The seed of all trainings of a round."""
     return training_seed(ledger.facts.seed, FRESH + number)
@@ -203,8 +217,10 @@ def is_over(folder: Path, space: Space) -> bool:
     if not (folder / DATABASE).is_file():
         return False
     ledger = read(folder)
-    ended = {trial.params.get(PRESET) for trial in ledger.finished()}
-    return ended >= set(space.presets) and not any(trial.state.name == "RUNNING" for trial in ledger.trials)
+    ended = {trained_by(trial, ledger) for trial in ledger.finished()}
+    return ended >= set(numbers_of(space).values()) and not any(
+        trial.state.name == "RUNNING" for trial in ledger.trials
+    )
 
 
 @dataclass(frozen=True)
@@ -223,13 +239,18 @@ def read_round(ledger: Ledger) -> Round:
     values: dict[int, float] = {}
     failures: dict[int, str] = {}
     for trial in sorted(ledger.finished(), key=best_key):  # one that failed may have been tried again
-        one = int(trial.params[PRESET].removeprefix(NAME))
+        one = trained_by(trial, ledger)
         if counts_as_best(trial):
             values.setdefault(one, float(trial.value or 0.0))
         else:
             failures[one] = trial.user_attrs.get("reason", "")
     failures = {one: why for one, why in failures.items() if one not in values}
     return Round(values, failures, ledger.facts.mean_rmse)
+
+
+def trained_by(trial: FrozenTrial, ledger: Ledger) -> int:
+    """The study's trial whose settings a trial of a round has; with one leader there is nothing to choose."""
+    return int(str(trial.params.get(PRESET, next(iter(ledger.space.presets)))).removeprefix(NAME))
 
 
 def overlap(settings: Settings, data: Data) -> float:

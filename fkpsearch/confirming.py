@@ -61,8 +61,10 @@ def confirm(
         folder.parent.mkdir(parents=True, exist_ok=True)
 
         def go(watch: Callable[[Event], None]) -> Ledger:
-            crew = crew_of(faces, workers, per_gpu, count)
-            return search(space, faces, folder, trials=count, crew=crew, keep=0, command=this_command(), watch=watch)
+            return search(
+                space, faces, folder, trials=count, crew=crew_of(faces, workers, per_gpu, count), keep=0,
+                command=this_command(), watch=lambda event: watch(named(event, space)),
+            )  # fmt: skip
 
         if as_json:
             try:
@@ -72,7 +74,7 @@ def confirm(
         return watched(go, f"{ledger.folder.name}, round {number} of {seeds}", count, float("inf"))
 
     def say(found: Confirmation) -> None:
-        if not as_json and found.rounds > 1:
+        if not as_json and found.rounds > 1 and len(found.settings) > 1:
             typer.echo(f"round {found.rounds} of {seeds}: {found.verdict}")
 
     found = confirm_leaders(ledger, faces, leaders, seeds, train, say)
@@ -84,6 +86,21 @@ def confirm(
     typer.echo(f"next: fkpsearch export {study_argument(ledger.folder)} --trial {best} --to out")
 
 
+def named(event: Event, space: Space) -> Event:
+    """An event of a round, its trials by their numbers in the study."""
+    from dataclasses import replace
+
+    from fkpsearch.confirm import numbers_of
+    from fkpsearch.events import Standing
+
+    numbers = numbers_of(space)
+    if isinstance(event, Standing):
+        best = event.best and (event.best[0], numbers.get(event.best[1], event.best[1]))
+        return replace(event, best=best)
+    number = getattr(event, "number", None)
+    return event if number is None else replace(event, number=numbers.get(number, number))
+
+
 def confirmed_view(found: Confirmation) -> RenderableType:
     """The settings with the search's value beside the confirmed one, and what it all says."""
     from rich.console import Group
@@ -93,7 +110,7 @@ def confirmed_view(found: Confirmation) -> RenderableType:
     from fkpsearch.tables import pixels, plain_table
 
     table = plain_table(
-        ">trial", ">search px", ">confirmed px", ">rounds", ">to the leader px", ">best with", ">luck px",
+        ">trial", ">search px", ">confirmed px", ">rounds", ">behind px", ">is the best", ">luck px",
         title="settings on fresh seeds and splits",
     )  # fmt: skip
     for place, one in enumerate(found.settings):
@@ -106,7 +123,7 @@ def confirmed_view(found: Confirmation) -> RenderableType:
             pixels(one.search_value),
             pixels(one.mean) + error,
             str(rounds),
-            "leader" if not place else f"{one.difference:+.3f}{between}",
+            "leads" if not place else f"{one.difference:.3f}{between}",
             "-" if one.probability_best is None else percent(one.probability_best),
             f"{one.luck:+.3f}",
             style="bold" if not place else "" if one.trial in found.racing else "dim",

@@ -3,10 +3,11 @@
 ``FOLDER`` has ``model.keras``, ``pictures.npy`` to compare on and ``examples.npy`` by which int8 finds its ranges. It
 gets the files of the formats, ``reference.npy``, what the model answers that was converted, and ``keras_ms.txt``.
 
-Keras' own ``export`` makes ONNX (by tf2onnx, which it mends for NumPy 2), TensorFlow's converter TFLite. Of the ways
-there are these two need nothing but what is installed with TensorFlow, and they take every family (docs/LOG.md). What
-stands in their way is put right first: half precision, which only a GPU has; convolutions with a group for each
-channel, which ONNX calls depthwise; ``erfc``, for which tf2onnx has no word; and inputs that nothing reads.
+tf2onnx makes ONNX of the graph with its weights frozen in, TensorFlow's own converter TFLite: of the ways there are
+these two need nothing beside TensorFlow but tf2onnx, and take every family (docs/LOG.md). Keras' own ``export`` to ONNX
+is not among them: constants of a model become inputs there. What stands in their way is put right first: half
+precision, which only a GPU has; convolutions with a group for each channel, which ONNX calls depthwise; and ``erfc``,
+for which tf2onnx has no word.
 """
 
 from __future__ import annotations
@@ -29,20 +30,22 @@ from fkpsearch.runtimes import milliseconds
 def to_onnx(model: Any, file: Path) -> None:
     """Write an ONNX model: ``pictures`` float32 ``[n, 96, 96, 1]`` -> ``keypoints`` ``[n, heads, 15, 2]``."""
     import onnx
+    import tensorflow
+    import tf2onnx
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     _teach_erfc()
-    model(np.zeros((1, SIZE, SIZE, 1), np.float32))  # Keras exports what has been called once
-    model.export(str(file), format="onnx", verbose=False)
-    made = onnx.load(str(file))
-    graph = made.graph
-    read = {name for node in graph.node for name in node.input}
-    for unread in [one for one in graph.input if one.name not in read]:  # constants that were folded
-        graph.input.remove(unread)
-    (answers,) = graph.output
-    for node in graph.node:
-        node.output[:] = ["keypoints" if name == answers.name else name for name in node.output]
-        node.input[:] = ["keypoints" if name == answers.name else name for name in node.input]
-    answers.name = "keypoints"
+    whole = tensorflow.function(lambda pictures: model(pictures, training=False))
+    takes = tensorflow.TensorSpec((None, SIZE, SIZE, 1), tensorflow.float32, name="pictures")
+    frozen = convert_variables_to_constants_v2(whole.get_concrete_function(takes))
+    names = {"pictures:0": "pictures", frozen.outputs[0].name: "keypoints"}
+    graph_def = frozen.graph.as_graph_def()
+    made, _ = tf2onnx.convert.from_graph_def(graph_def, input_names=list(names)[:1], output_names=list(names)[1:])
+    for node in made.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for end in (*made.graph.input, *made.graph.output):
+        end.name = names[end.name]
     onnx.checker.check_model(made)
     onnx.save(made, str(file))
 

@@ -28,7 +28,8 @@ from fkpsearch.errors import Diverged
 from fkpsearch.folds import judged, parts_of
 from fkpsearch.keypoints import SIZE
 from fkpsearch.settings import Settings, ValidationSettings
-from fkpsearch.train import Best, Epoch, Finished, Outcome, State, build, is_over, rows_to_learn, train
+from fkpsearch.state import Best, Epoch, Finished, State
+from fkpsearch.train import Outcome, build, is_over, rows_to_learn, train
 
 History = tuple[Epoch, ...]
 """Of one fold, its epochs counted from 1"""

@@ -214,8 +214,7 @@ def _population_asked(pictures: int, lookup: Lookup | None, small: NDArray[np.bo
 def split(faces: Faces, *, validation: float, holdout: float, seed: int, redraw: int = 0) -> Split:
     """Cut into three parts by picture, each population alike. Raises DataError where a part would be empty.
 
-    ``validation`` and ``holdout`` are shares of the rows; the hold-out depends on neither ``validation`` nor
-    ``redraw`` (:func:`places`).
+    ``validation`` and ``holdout`` are shares of the rows; ``redraw`` leaves the hold-out as it is (:func:`places`).
     """
     place = places(faces, holdout=holdout, seed=seed, redraw=redraw)
     part = np.where(place < holdout, 2, np.where(place < holdout + validation, 1, 0))
@@ -230,12 +229,12 @@ def split(faces: Faces, *, validation: float, holdout: float, seed: int, redraw:
 
 
 def places(faces: Faces, *, holdout: float, seed: int, redraw: int = 0) -> NDArray[np.float64]:
-    """Where each row stands in its population's order, ``[n]`` in 0..1; the hold-out is what lies below its share.
+    """Where each row stands in its population's order, ``[n]`` in 0..1; the hold-out lies below its share.
 
-    Rows of a picture share a place, the middle of its rows, so that parts miss their share by half a picture at
-    most. A picture goes with the population of most of its rows (FULL in a tie). The pictures of a population stand
-    in the order of a hash of (seed, picture), so that neither the order of the rows nor the rows of the other
-    population matter. ``redraw``, where it is not 0, shuffles what lies behind the hold-out.
+    Rows of a picture share a place, the middle of its rows: parts miss their share by half a picture at most. A
+    picture goes with the population of most of its rows (FULL in a tie). A population's pictures stand in the order
+    of a hash of (seed, picture), so that neither the order of the rows nor the other population matter. ``redraw``,
+    where it is not 0, shuffles what lies behind the hold-out.
     """
     groups, member, sizes = np.unique(faces.group, return_inverse=True, return_counts=True)
     sparse = np.bincount(member, faces.population == SPARSE) * 2 > sizes

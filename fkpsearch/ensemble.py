@@ -185,8 +185,8 @@ def honest_gain(
 ) -> float:
     """By how many pixels selection on half of the pictures beats the best trial of that half on the other half.
 
-    ``errors`` ``[t, n]`` of all labelled numbers, their ``products`` ``[t, t]``, ``groups`` ``[n]`` the picture of each. Both halves are scored, each
-    by what the other chose, and pooled. NaN where there is one picture only.
+    ``errors`` ``[t, n]`` of all labelled numbers, their ``products`` ``[t, t]``, ``groups`` ``[n]`` the picture of
+    each. Both halves are scored, each by what the other chose, and pooled. NaN where there is one picture only.
     """
     pictures = np.unique(groups)
     chosen = np.random.default_rng(seed).permutation(len(pictures)) < len(pictures) // 2

@@ -51,12 +51,12 @@ class Format:
 
 
 def known_formats(names: Sequence[str]) -> tuple[str, ...]:
-    """The formats asked for, ``keras`` first and each once. Raises InputError for a name that is none."""
+    """The formats asked for, none or ``keras`` first and each once. Raises InputError for a name that is none."""
     for name in names:
         if name not in (*FILES, ALL):
             known = (*FILES, ALL)
             raise InputError(Problem("--format", "is not known", name, did_you_mean(name, known)))
-    return tuple(name for name in FILES if name == "keras" or name in names or ALL in names)
+    return tuple(name for name in FILES if names and (name == "keras" or name in names or ALL in names))
 
 
 def check_packages(names: Sequence[str]) -> None:
@@ -99,12 +99,17 @@ def make_formats(
         said = _python("fkpsearch.runtimes", folder / FILES[name], folder / "pictures.npy", got, place=FILES[name])
         answers = np.load(got)
         apart = float(np.abs(answers - reference).max())
-        if name != "tflite-int8" and not apart <= NEAR:
-            rule = f"must answer as the Keras model does within {NEAR} px"
-            raise ExportError(Problem(FILES[name], rule, f"{apart:.4f}", "leave this format out"))
+        check_near(name, apart)
         took = float(said.strip().splitlines()[-1])
         made.append(Format(name, FILES[name], _size(folder, name), took, apart, rmse(answers) - right, len(pictures)))
     return tuple(made)
+
+
+def check_near(name: str, apart: float) -> None:
+    """Raises ExportError where a format that computes in floats answers ``apart`` pixels off: too far, or NaN."""
+    if name != "tflite-int8" and not apart <= NEAR:
+        rule = f"must answer as the Keras model does within {NEAR} px"
+        raise ExportError(Problem(FILES[name], rule, f"{apart:.4f}", "leave this format out"))
 
 
 def _size(folder: Path, name: str) -> int:

@@ -12,7 +12,6 @@ import json
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
@@ -94,11 +93,9 @@ class Gate:
         return None
 
     def _has_pass(self, environ: WSGIEnvironment) -> bool:
-        try:
-            cookie = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(_cookie_name(environ))
-        except CookieError:
-            return False
-        return cookie is not None and hmac.compare_digest(cookie.value.encode(), self._pass.encode())
+        wanted = f"{_cookie_name(environ)}={self._pass}".encode()
+        given = (cookie.strip().encode() for cookie in environ.get("HTTP_COOKIE", "").split(";"))
+        return any(hmac.compare_digest(one, wanted) for one in given)
 
 
 def _cookie_name(environ: WSGIEnvironment) -> str:

@@ -74,3 +74,16 @@ def curve(values: Mapping[int, float], last: int, low: float, high: float, colou
         f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{colour}"/></svg>'
     )
+
+
+def bar(share: float, low: float, high: float, chance: float, *, lit: bool) -> str:
+    """A share of 1 as a bar, its interval as a whisker, what chance alone reaches as a mark; gray unless ``lit``."""
+    ends = [f"{2 + (WIDTH - 4) * min(max(value, 0.0), 1.0):.1f}" for value in (share, low, high, chance)]
+    at, left, right, mark = ends
+    colour, middle = COLOURS["COMPLETE"] if lit else DIM, HEIGHT / 2
+    return (
+        f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="importance">'
+        f'<line x1="2" x2="{at}" y1="{middle}" y2="{middle}" stroke="{colour}" stroke-width="12" opacity="0.6"/>'
+        f'<line x1="{left}" x2="{right}" y1="{middle}" y2="{middle}" stroke="currentColor" stroke-width="1.5"/>'
+        f'<line x1="{mark}" x2="{mark}" y1="3" y2="{HEIGHT - 3}" stroke="{DIM}" stroke-width="1.5"/></svg>'
+    )

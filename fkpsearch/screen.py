@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, TaskID
 
     from fkpsearch.events import Event
 
@@ -62,44 +63,44 @@ def watching(name: str, total: int, timeout: float) -> Iterator[Callable[[Event]
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal or in a notebook; silent anywhere else."""
+    with stages(title) as (_, tick):
+        yield lambda done, total: tick(title, done, total)
+
+
+@contextmanager
+def stages(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[str, int, int], None]]]:
+    """Says what is going on, and of some of it how much is done; silent but on a terminal or in a notebook.
+
+    The first is told what begins, the second what goes on, how much of it is done and of how much.
+    """
+    with _bar(title) as (bar, task, redraw):
+
+        def say(text: str) -> None:
+            bar.reset(task, total=None, description=text)
+            redraw()
+
+        def tick(text: str, done: int, total: int) -> None:
+            bar.update(task, description=text, completed=done, total=total)
+            redraw()
+
+        yield say, tick
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[tuple[Progress, TaskID, Callable[[], None]]]:
+    """A bar, its task, and what has to be called after each change of it."""
     from rich.progress import Progress
 
     from fkpsearch.cell import in_a_notebook, shown_while
 
     if in_a_notebook():
-        bar = Progress(auto_refresh=False)
-        task = bar.add_task(title, total=None)
-        with shown_while(bar.get_renderable, stays=False) as redraw:
-
-            def move(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total)
-                redraw()
-
-            yield move
+        drawn = Progress(auto_refresh=False)
+        task = drawn.add_task(title, total=None)
+        with shown_while(drawn.get_renderable, stays=False) as redraw:
+            yield drawn, task, redraw
         return
     with Progress(transient=True, disable=not on_a_terminal()) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
-def stages(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[str, int, int], None]]]:
-    """Says what is going on, and of some of it how much is done; on a terminal, silent anywhere else.
-
-    The first is told what begins, the second what goes on, how much of it is done and of how much.
-    """
-    from rich.progress import Progress
-
-    with Progress(transient=True, disable=not on_a_terminal()) as bar:
-        task = bar.add_task(title, total=None)
-
-        def say(text: str) -> None:
-            bar.reset(task, total=None, description=text)
-
-        def tick(text: str, done: int, total: int) -> None:
-            bar.update(task, description=text, completed=done, total=total)
-
-        yield say, tick
+        yield bar, bar.add_task(title, total=None), lambda: None
 
 
 def console() -> Console:

@@ -138,8 +138,8 @@ def export(
 
     The model is reloaded in a clean process, which answers the validation, hold-out and test pictures. Raises
     ExportError unless its validation RMSE is the recorded one within 0.001 px. With ``refit`` it is then trained anew
-    on all rows, and that is shipped. ``formats`` are those of `formats.FILES`; they are timed, and ``model.keras`` is
-    there in any case. ``views`` is a set of `views.SETS`, None for the one that proves to help on the validation rows.
+    on all rows, and that is shipped. ``formats`` are those of `formats.FILES`, to be compared and timed; model.keras
+    is there in any case. ``views`` is a set of `views.SETS`, None for the one that helps on the validation rows.
     """
     chosen = what if isinstance(what, Chosen) else Chosen((Part(what),))
     settings = check_data(chosen, data)

@@ -28,7 +28,7 @@ def export(
     refit: Annotated[bool, typer.Option("--refit", help="Train it anew on all labelled rows.")] = False,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="keras, onnx, tflite, tflite-int8 or all; may stand several times."),
+        typer.Option("--format", help="onnx, tflite, tflite-int8, keras or all: compared and timed. Repeatable."),
     ] = None,
     tta: Annotated[
         bool | None,
@@ -75,7 +75,8 @@ def ship(chosen: Chosen, data: Data, to: Path, refit: bool, formats: tuple[str, 
         typer.echo(line)
     if refit:
         typer.echo("these scores are of the model before it was trained anew on all rows, which nothing can score")
-    console().print(format_table(made.formats))
+    if made.formats:
+        console().print(format_table(made.formats))
     typer.echo(f"{made.folder}: {', '.join(sorted(path.name for path in made.folder.iterdir()))}")
     if made.submission:
         typer.echo(f"to upload: {made.submission}")

@@ -41,7 +41,8 @@ def status_of(ledger: Ledger, supervisors: Sequence[Record]) -> dict[str, Any]:
         "worker_seconds": _total(trials, SECONDS),
         "gpu_hours": _total(trials, GPU_SECONDS) / 3600,
         "best": {**_summary(leaders[0]), "params": leaders[0].params} if leaders else None,
-        "leaders": [_summary(trial) for trial in leaders],
+        "leaders": [_summary(trial) | {"learnt_nothing": learnt_nothing(trial, ledger)} for trial in leaders],
+        "learnt_nothing": [trial.number for trial in trials if learnt_nothing(trial, ledger)],
         "sampler": _sampler(ledger),
         "joint_parameters": [list(group) for group in joint_parameters(trials)] if _is_joint(ledger) else [],
         "running": [
@@ -86,6 +87,11 @@ def _sampler(ledger: Ledger) -> str:
             return f"tpe after {first} random trials"
         case other:
             return other.kind
+
+
+def learnt_nothing(trial: FrozenTrial, ledger: Ledger) -> bool:
+    """Whether a complete trial is no better than answering the mean keypoints."""
+    return trial.state.name == "COMPLETE" and trial.value is not None and trial.value >= ledger.facts.mean_rmse
 
 
 def _total(trials: Sequence[FrozenTrial], name: str) -> float:

@@ -244,7 +244,7 @@ def retry_presets(ledger: Ledger, trials: int) -> None:
     for trial in ledger.trials:
         if trial.state.name in ("COMPLETE", "WAITING", "RUNNING"):
             params = trial.params or trial.system_attrs.get("fixed_params", {})
-            there.add(str(params.get(PRESET)))
+            there.add(str(params.get(PRESET, next(iter(ledger.space.presets)))))  # of one file nothing is chosen
     for name in list(ledger.space.presets)[:trials]:
         if name not in there:
             ledger.study.enqueue_trial({PRESET: name})

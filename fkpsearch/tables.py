@@ -206,7 +206,8 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
         Text(f"{count} {state.lower()}", STYLES[state]) for state, count in status["trials"].items() if count
     )
     facts.add_row("trials", states or "none yet")
-    facts.add_row("mean keypoint", f"{pixels(status['mean_keypoint_rmse'])} px")
+    nothing = _trials(len(status["learnt_nothing"]), ": {} learnt nothing")
+    facts.add_row("mean keypoint", Text.assemble(f"{pixels(status['mean_keypoint_rmse'])} px", (nothing, "red")))
     if status["worker_seconds"]:
         hours = f", {status['gpu_hours']:.2f} GPU hours" if status["gpu_hours"] else ""
         facts.add_row("compute", f"{span(status['worker_seconds'])} of workers{hours}")
@@ -217,11 +218,13 @@ def status_view(status: Mapping[str, Any]) -> RenderableType:
     if best := status["best"]:
         facts.add_row("best", Text(f"trial {best['trial']}, validation RMSE {pixels(best['rmse'])} px", "bold green"))
         named = ["settings"] if best["preset"] else []
-        leaders = plain_table(">trial", *named, ">best px", ">epochs", ">training", title="best trials")
+        leaders = plain_table(">trial", *named, ">best px", ">epochs", ">training", "", title="best trials")
         for trial in status["leaders"]:
             name = [trial["preset"]] if named else []
             seconds = math.inf if trial["seconds"] is None else trial["seconds"]
-            leaders.add_row(str(trial["trial"]), *name, pixels(trial["rmse"]), str(trial["epochs"]), span(seconds))
+            mark = Text("learnt nothing" if trial["learnt_nothing"] else "", "red")
+            figures = (pixels(trial["rmse"]), str(trial["epochs"]), span(seconds))
+            leaders.add_row(str(trial["trial"]), *name, *figures, mark)
         params = plain_table("parameter", "value", title=f"trial {best['trial']}")
         for name, value in best["params"].items():
             params.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
@@ -240,6 +243,11 @@ def _group(names: Sequence[str]) -> str:
     if len(names) == 1:
         return f"{names[0]} by itself"
     return f"{len(names)} parameters together" + (f": {', '.join(names)}" if len(names) < 4 else "")
+
+
+def _trials(count: int, text: str) -> str:
+    """A text about so many trials; nothing about none."""
+    return text.format(f"{count} trial{'s' if count > 1 else ''}") if count else ""
 
 
 def _grouped(reasons: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[int]]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,22 +23,9 @@ from fkpsearch.models.family import ALL, Member
 from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
 from fkpsearch.recipe import Plateau, Training, build_optimizer, dtype_policy, gpu_is_there
 from fkpsearch.settings import Settings
+from fkpsearch.state import Best, Epoch, State, epochs_since_best, restore, state_of
 
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to; epochs count from 1."""
-
-    epoch: int
-    loss: float
-    """Mean masked squared error in units (48 px) over the epoch's batches, augmentation on."""
-    rmse: float
-    """Pooled RMSE in pixels on the validation part."""
-    best: float
-    """The smallest ``rmse`` so far; this one where ``training.refit`` leaves nothing to choose epochs by."""
-    learning_rate: float
-    seconds: float
-    images_per_second: float
+__all__ = ["Epoch", "Learner", "Outcome", "build", "is_over", "prepare", "rows_to_learn", "train", "warm_up"]
 
 
 @dataclass(frozen=True)
@@ -64,49 +50,6 @@ class Outcome:
     def best_epoch(self) -> int:
         """The epoch the weights are from."""
         return next(row.epoch for row in self.history if row.rmse == self.rmse)
-
-
-@dataclass(frozen=True)
-class Best:
-    """What is kept of the best epoch so far."""
-
-    weights: list[NDArray[Any]]
-    """As ``keras.Model.get_weights`` has them"""
-    predictions: NDArray[np.float32]
-    """[v, 15, 2] pixels of the data's pictures"""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A fold that was trained to its end."""
-
-    history: tuple[Epoch, ...]
-    """Its epochs count from 1, as if there were no other fold"""
-    best: Best
-    seconds: float
-
-
-@dataclass(frozen=True)
-class State:
-    """All that a training goes on from after an epoch."""
-
-    history: tuple[Epoch, ...]
-    """Of the epochs so far, at least one"""
-    variables: list[NDArray[Any]]
-    """Of the model, the states of its random generators included"""
-    optimizers: list[list[NDArray[Any]]]
-    """The variables of each net's optimiser, averaged weights and the rate that a plateau lowered included"""
-    best: Best
-    """Without weights where they are the model's own"""
-    seconds: float
-    """Trained so far"""
-    finished: tuple[Finished, ...] = ()
-    """The folds before this one (crossval.py)"""
-
-    @property
-    def histories(self) -> list[tuple[Epoch, ...]]:
-        """Of all folds so far."""
-        return [*(fold.history for fold in self.finished), self.history]
 
 
 @dataclass(frozen=True)
@@ -152,9 +95,10 @@ def train(
     validation = faces.take(parts.validation)
     rows = np.arange(len(faces)) if settings.training.refit else parts.training
     model, learners = prepare(settings, faces.take(rows_to_learn(settings, faces, rows)))
+    nets = [learner.net for learner in learners]
     history: tuple[Epoch, ...] = ()
     best = Best([], np.empty((0, keypoints.COUNT, 2), np.float32))
-    if resume and restore(model, learners, resume):
+    if resume and restore(model, nets, resume):
         history, best = resume.history, replace(resume.best, weights=resume.best.weights or model.get_weights())
         started -= resume.seconds
         on_epoch(history[-1])
@@ -162,7 +106,7 @@ def train(
     while not is_over(history, settings.training):
         row, best = train_epoch(model, learners, settings, validation, history, best)
         history = (*history, row)
-        on_state(partial(state_of, model, learners, history, best, started))
+        on_state(partial(state_of, model, nets, history, best, started))
         on_epoch(row)
     model.set_weights(best.weights)
     return Outcome(model, history, parts.validation, best.predictions, time.perf_counter() - started)
@@ -208,38 +152,6 @@ def train_epoch(
         for learner in learners:
             lower_rate_on_plateau(learner.net.optimizer, settings.training.schedule, (*history, row))
     return row, best
-
-
-def state_of(model: Any, learners: list[Learner], history: tuple[Epoch, ...], best: Best, started: float) -> State:
-    """All that a training goes on from; ``started`` as ``time.perf_counter`` has it."""
-    averages = any(learner.net.optimizer.use_ema for learner in learners)
-    if not epochs_since_best(history) and not averages:
-        best = replace(best, weights=[])
-    optimizers = [_values(learner.net.optimizer.variables) for learner in learners]
-    return State(history, _values(model.variables), optimizers, best, time.perf_counter() - started)
-
-
-def restore(model: Any, learners: list[Learner], state: State) -> bool:
-    """Set a prepared model and its optimisers to a state; False, and nothing is set, where it is another model's."""
-    for learner in learners:
-        if not learner.net.optimizer.built:
-            learner.net.optimizer.build(learner.net.trainable_variables)
-    variables = [model.variables, *(learner.net.optimizer.variables for learner in learners)]
-    values = [state.variables, *state.optimizers]
-    fits = [_shapes(part) for part in variables] == [_shapes(part) for part in values]
-    if not fits or _shapes(state.best.weights or model.weights) != _shapes(model.weights):
-        return False
-    for variable, value in zip(chain(*variables), chain(*values), strict=True):
-        variable.assign(value)
-    return True
-
-
-def _values(variables: list[Any]) -> list[NDArray[Any]]:
-    return [variable.numpy() for variable in variables]
-
-
-def _shapes(arrays: list[Any]) -> list[tuple[int, ...]]:
-    return [tuple(array.shape) for array in arrays]
 
 
 def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
@@ -361,11 +273,6 @@ def lower_rate_on_plateau(optimizer: Any, plateau: Plateau, history: Sequence[Ep
     waited = epochs_since_best(history)
     if waited and waited % plateau.patience == 0:
         optimizer.learning_rate = float(optimizer.learning_rate) * plateau.factor
-
-
-def epochs_since_best(history: Sequence[Epoch]) -> int:
-    """Epochs trained after the best one."""
-    return len(history) - min(history, key=lambda row: row.rmse).epoch
 
 
 def warm_up() -> None:

@@ -155,7 +155,8 @@ def _serve(line: _Line, data: Path) -> None:
     from fkpsearch.device import take_place
     from fkpsearch.prepare import prepared
     from fkpsearch.run_folder import write_history, write_validation
-    from fkpsearch.train import Epoch, warm_up
+    from fkpsearch.state import Epoch
+    from fkpsearch.train import warm_up
 
     take_place()
     loaded = load_data(data)

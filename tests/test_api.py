@@ -20,10 +20,10 @@ import fkpsearch
 from fkpsearch import session
 from fkpsearch.crew import Local
 from fkpsearch.data import load_data
-from fkpsearch.errors import SpaceError, StudyError
+from fkpsearch.errors import InputError, SpaceError, StudyError
 from fkpsearch.keypoints import rmse
 from fkpsearch.run_folder import trial_folder
-from fkpsearch.shown import ShownStudy, ranked
+from fkpsearch.shown_study import ShownStudy, ranked
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -152,10 +152,25 @@ def test_a_study_shows_its_trials_best_first_beside_the_mean_keypoint(search: Se
     assert ["learnt nothing" not in row for row in rows] == learnt
 
 
-def test_optunas_own_importances_can_be_asked_for_a_studys_parameters(search: Search) -> None:
-    shares = optuna.importance.get_param_importances(search(20).optuna)
-    assert set(shares) == {"model.blocks", "model.width", "training.optimizer.learning_rate"}
+def test_importance_is_told_of_twenty_trials_and_not_of_fewer(search: Search) -> None:
+    few = search(3).importance
+    assert repr(few) == "not enough trials: importance needs 20, this study has 3 complete trials"
+    assert "not enough trials" in few._repr_html_()
+    study = search(20)
+    shares = {one.name: one.share for one in study.importance.found}
+    assert shares.keys() == optuna.importance.get_param_importances(study.optuna).keys()
     assert sum(shares.values()) == pytest.approx(1)
+    assert repr(study.importance).startswith("over 20 complete trials:\n")
+    rows = re.findall(r"<tr>(.*?)</tr>", study.importance._repr_html_())[1:]
+    assert [row.count("<line") for row in rows] == [3, 3, 3]
+    assert sorted(re.sub(r"<.*?>", " ", row).split()[0] for row in rows) == sorted(shares)
+
+
+def test_an_export_is_of_one_trial_or_of_an_ensemble(search: Search) -> None:
+    with pytest.raises(InputError, match="trial and ensemble: exclude each other; name one of them"):
+        fkpsearch.export(search(1), "out", trial=0, ensemble=True)
+    with pytest.raises(InputError, match=r"--format: is not known \(got onx\); did you mean onnx"):
+        fkpsearch.export("nowhere", "out", formats=["onx"])
 
 
 def test_a_study_is_found_by_its_name_and_its_best_with_it(search: Search) -> None:

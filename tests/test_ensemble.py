@@ -68,7 +68,7 @@ def test_an_ensemble_is_never_worse_than_the_best_trial_on_the_rows_it_was_chose
 
 
 def test_a_trial_counts_as_often_as_it_is_picked() -> None:
-    """One is a pixel too far right, the other two too far left: two parts of the first and one of the other are right."""
+    """One is a pixel too far right, the other two too far left: two parts of that and one of this are right."""
     truth = np.full((3, 15, 2), 50.0)
     chosen = choose(pool_of(np.stack([truth + 1, truth - 2]), truth), "x", size=3)
     assert [(one.trial, one.picks, one.weight, one.rmse) for one in chosen.members] == [

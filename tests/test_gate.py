@@ -66,6 +66,7 @@ def test_the_token_is_asked_for_once_and_is_in_no_cookie_and_no_page() -> None:
     assert onward == "/dashboard/studies/1", "the address loses its token"
     assert visitor.ask(onward).body == "inside"
     assert visitor.ask("/api/studies").body == "inside"
+    assert visitor.ask("/", cookie=f'other="a;b"; @=?; {visitor.cookie}; _xsrf=2|x').body == "inside"
 
 
 @pytest.mark.parametrize("path", ["//evil.example/x", "/\\evil.example", '/"><script>', "/;url=//evil.example"])

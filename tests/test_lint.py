@@ -88,8 +88,8 @@ def test_values_that_fail_only_together_are_left_to_the_sampler(sizes_in_order: 
 
 def test_the_split_is_common_to_all_trials() -> None:
     space = parse_space("model: {kind: cnn, blocks: {int: [1, 2]}}\nsplit: {holdout: 0.2}", "x")
-    assert common_split(space).holdout == 0.2
-    assert common_split(space).validation == 0.15
+    shares, validation = common_split(space)
+    assert (shares.holdout, shares.validation, validation.folds) == (0.2, 0.15, 1)
 
 
 def test_probes_reach_every_option_of_every_branch_and_the_enqueued_settings() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -133,6 +135,27 @@ def test_every_command_is_described(site: Path, pages: dict[Path, Page]) -> None
     names = list(getattr(group, "commands", {}))
     assert "export" in names
     assert [name for name in names if f"fkpsearch {name}" not in words] == []
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """The command lines that stand in blocks of code, but for their remarks."""
+    blocks = re.findall(r"^(?:```\w*\n(.*?)^```|((?: {4}.*\n)+))", text, re.DOTALL | re.MULTILINE)
+    lines = "\n".join(fenced or indented for fenced, indented in blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if re.match(r"\s*fkpsearch ", line)]
+
+
+def test_every_command_that_is_shown_is_one_that_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FKPSEARCH_STORAGE", "postgresql://somebody@host/faces")
+    files = [ROOT / "README.md", *(file for file in (ROOT / "docs").rglob("*.md") if file.name != "LOG.md")]
+    shown = [words for file in files for words in commands_in(file.read_text())]
+    assert len(shown) > 25
+    for words in shown:
+        command: Any = typer.main.get_command(app)
+        rest = words[1:]
+        while rest and hasattr(command, "commands"):
+            assert rest[0] in command.commands, words
+            command, rest = command.commands[rest[0]], rest[1:]
+        command.make_context(words[0], rest)
 
 
 def test_the_functions_are_described_from_their_docstrings(site: Path, pages: dict[Path, Page]) -> None:

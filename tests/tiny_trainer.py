@@ -35,6 +35,12 @@ def rmse_at(settings, epoch):
     return 1.5 + 2 * luck + 3 / epoch + (zlib.crc32(f"{luck}{epoch}".encode()) % 100) / 1000
 
 
+def worth(rmses, epochs):
+    """The mean of each fold's best so far; of one split simply the best."""
+    best = [min(rmses[first : first + epochs]) for first in range(0, len(rmses), epochs)]
+    return sum(best) / len(best)
+
+
 def write(path, text):
     """Whole or not at all; ``fkpsearch.run_folder.forget`` knows what a killed process leaves."""
     beside = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
@@ -65,21 +71,23 @@ def earlier(folder, settings):
 def train(job):
     folder, settings = Path(job["folder"]), job["settings"]
     rmses = [] if job.get("fresh") else earlier(folder, settings)
-    for epoch in range(max(1, len(rmses)), settings["training"]["epochs"] + 1):
+    epochs, folds = settings["training"]["epochs"], settings["validation"]["folds"]
+    for epoch in range(max(1, len(rmses)), epochs * folds + 1):
         again = epoch == len(rmses)
         if not again:
             time.sleep(float(os.environ.get("TINY_EPOCH", "0")))
-            rmses.append(rmse_at(settings, epoch))
+            rmses.append(rmse_at(settings, (epoch - 1) % epochs + 1))
             write(folder / CHECKPOINT, json.dumps({"settings": settings, "rmses": rmses}))
             note(folder, epoch)
         write(folder / "history.csv", "\n".join(["epoch,rmse", *(f"{n},{r}" for n, r in enumerate(rmses, start=1))]))
-        best = min(rmses)
-        say("epoch", epoch=epoch, rmse=rmses[-1], best=best, images_per_second=1000.0, again=again)
+        best = worth(rmses, epochs)
+        at = {"fold": (epoch - 1) // epochs + 1} if folds > 1 else {}
+        say("epoch", epoch=epoch, rmse=rmses[-1], best=best, images_per_second=1000.0, again=again, **at)
         if hear()["do"] != "go":
             (folder / CHECKPOINT).unlink(missing_ok=True)
             return say("stopped")
     write(folder / "validation.npz", f"{best}")
-    say("done", rmse=best, best_epoch=rmses.index(best) + 1, seconds=0.1)
+    say("done", rmse=best, best_epoch=rmses.index(min(rmses)) + 1, seconds=0.1)
     if hear()["do"] == "keep":
         size = int(os.environ.get("TINY_MODEL_BYTES", "0"))
         write(folder / "model.keras", f"the model of {folder.name}: {best}".ljust(size))
