@@ -13,6 +13,7 @@ from fkpsearch.findings import Findings, Look
 from fkpsearch.importance import LEAST, Importance
 from fkpsearch.keypoints import POPULATIONS
 from fkpsearch.landscape import axes_of, said, short_names
+from fkpsearch.lint import common_split
 from fkpsearch.page import Section, caption, cards, chart, more, pictures, plain, plate, table
 from fkpsearch.plates import answered_face, mean_face, training_samples, typical
 from fkpsearch.references import DECK, LEADERBOARD
@@ -58,6 +59,11 @@ def curves(found: Findings) -> Section:
         "Each line is a trial: the smallest validation RMSE until each epoch. A cross is where the pruner ended one, "
         "as others were better at the same epoch. Curves that end above the dashed line have learnt nothing."
     )
+    if (folds := common_split(found.ledger.space)[1].folds) > 1:
+        words += (
+            f" The {folds} folds of a trial train one after the other: a line is the mean of their best so far, and "
+            "may rise where a harder fold begins."
+        )
     return Section("curves", "Learning curves", chart(figure, "curves", words))
 
 

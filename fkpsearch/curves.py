@@ -48,7 +48,7 @@ class Curve:
     epochs: NDArray[np.int64]
     """[e] from 1"""
     best: Floats
-    """[e] the smallest RMSE until each epoch"""
+    """[e] the smallest RMSE until each epoch; of several folds, one after the other, the mean of theirs"""
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,21 @@ def seconds_of(trial: FrozenTrial) -> float:
 
 
 def value_of(trial: FrozenTrial) -> float:
-    """What a trial came to, in pixels; of one that did not finish the best it reported; NaN for nothing."""
+    """What a trial came to, in pixels; of one that did not finish what it reported last; NaN for nothing."""
     if trial.state.name == "COMPLETE" and trial.value is not None:
         return float(trial.value)
-    return min((value for value in trial.intermediate_values.values() if math.isfinite(value)), default=math.nan)
+    return last_report(trial)
+
+
+def last_report(trial: FrozenTrial, until: int | None = None) -> float:
+    """The last finite report of a trial, of those ``until`` an epoch if that is given; NaN where there is none.
+
+    Reports are the best RMSE so far; with several folds the mean of the folds' so far, which may rise.
+    """
+    steps = [
+        step for step, value in trial.intermediate_values.items() if math.isfinite(value) and step <= (until or step)
+    ]
+    return trial.intermediate_values[max(steps)] if steps else math.nan
 
 
 def is_copy(trial: FrozenTrial) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkpsearch.curves import is_copy
+from fkpsearch.curves import is_copy, last_report
 from fkpsearch.ledger import counts_as_best
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _view(trials: list[FrozenTrial]) -> Any:
 def _best_until(trial: FrozenTrial, epoch: int) -> float:
     """NaN where it has diverged by then."""
     until = [value for step, value in trial.intermediate_values.items() if step <= epoch]
-    return math.nan if not until or not all(map(math.isfinite, until)) else min(until)
+    return last_report(trial, epoch) if all(map(math.isfinite, until)) else math.nan
 
 
 def _diverged(trial: FrozenTrial) -> bool:

@@ -12,7 +12,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from fkpsearch.curves import learning_curves, progress_of, saved_by_pruning, timeline, value_of
+from fkpsearch.curves import last_report, learning_curves, progress_of, saved_by_pruning, timeline, value_of
 from fkpsearch.space import parse_space
 
 NOON = datetime(2026, 11, 25, 12)
@@ -94,7 +94,10 @@ def test_a_timeline_has_as_many_lanes_as_there_were_workers() -> None:
         assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
-def test_what_a_trial_came_to_is_its_value_or_the_best_it_reported() -> None:
+def test_what_a_trial_came_to_is_its_value_or_what_it_reported_last() -> None:
     assert value_of(TRIALS[0]) == 2.5
     assert value_of(TRIALS[5]) == 2.9
+    rising = trial(7, "PRUNED", [2.0, 2.2, math.nan], (0, 1))
+    assert value_of(rising) == 2.2, "with folds a later one may be worse, and Optuna's value is the last report"
+    assert last_report(rising, until=1) == 2.0
     assert math.isnan(value_of(TRIALS[3]))
