@@ -69,7 +69,8 @@ def pooled(answers: np.ndarray, truth: np.ndarray) -> float:
 
 def test_an_export_is_a_whole_folder_and_nothing_else(exported: Exported) -> None:
     names = {path.name for path in exported.folder.iterdir()}
-    assert names == {"model.keras", "settings.yaml", "metrics.json", "README.md", "faces.png", "submission.csv"}
+    texts = {"settings.yaml", "metrics.json", "README.md", "predict.py"}
+    assert names == texts | {"model.keras", "faces.png", "submission.csv"}
     assert read_settings(exported.folder / "settings.yaml") == settings_of(TREE, "x")
 
 
