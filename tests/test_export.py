@@ -214,7 +214,7 @@ def test_looking_at_the_holdout_of_several_trials_is_counted_and_told(
         made = export(one, load_data(shared_tiny), tmp_path / "out" / one.name)
         looks.append(json.loads((made.folder / "metrics.json").read_text())["holdout_looks"])
     assert looks == [1, 2]
-    assert "hold-out scores of 2 trainings of this study" in (made.folder / "README.md").read_text()
+    assert "hold-out scores of 2 models of this study" in (made.folder / "README.md").read_text()
 
 
 def lookup(pairs: list[tuple[int, int, int]]) -> Lookup:
