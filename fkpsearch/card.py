@@ -103,8 +103,9 @@ Made by `fkpsearch {version}` with `{command}`.
 | validation (the search followed it) | {validation} |
 | **hold-out** (never seen by the search) | {holdout} |
 
-{spread} The score is the
-competition's: pooled over all labelled numbers. "mean keypoint" answers every picture with the mean
+{spread}
+
+The score is the competition's: pooled over all labelled numbers. "mean keypoint" answers every picture with the mean
 position and has learnt nothing.
 {refit}{folds}{views}{looks}{again}
 ![validation faces: given blue, predicted red](faces.png)
@@ -283,7 +284,7 @@ def _views(made: Made) -> str:
 def _formats(formats: Sequence[Format]) -> str:
     rows = [
         f"| `{one.file}` | {one.bytes / 1e6:.2f} MB | {one.milliseconds:.2f} ms | "
-        + " | ".join("" if value is None else f"{value:.5f} px" for value in (one.loss, one.apart))
+        + " | ".join("" if value is None else f"{round(value, 5) + 0:.5f} px" for value in (one.loss, one.apart))
         + " |"
         for one in formats
     ]

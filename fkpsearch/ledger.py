@@ -4,6 +4,7 @@ studies/NAME/
   space.yaml      the space as it was written when the study began
   study.db        Optuna's SQLite; the supervisor is its only writer
   trials/0007/    what trial 7 left (see run_folder.py)
+  ensemble.json   what `fkpsearch ensemble` chose; holdout-*.json: scores of exported ensembles, looked at once each
 """
 
 from __future__ import annotations

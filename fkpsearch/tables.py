@@ -151,7 +151,7 @@ def format_table(formats: Sequence[Format]) -> RenderableType:
     """The model files of an export beside each other."""
     table = plain_table("file", ">MB", ">ms a picture, one thread", ">RMSE more than Keras, px", ">farthest, px")
     for one in formats:
-        loss, apart = ("" if value is None else f"{value:.5f}" for value in (one.loss, one.apart))
+        loss, apart = ("" if value is None else f"{round(value, 5) + 0:.5f}" for value in (one.loss, one.apart))
         table.add_row(one.file, f"{one.bytes / 1e6:.2f}", f"{one.milliseconds:.2f}", loss, apart)
     return table
 

@@ -69,7 +69,8 @@ def pooled(answers: np.ndarray, truth: np.ndarray) -> float:
 
 def test_an_export_is_a_whole_folder_and_nothing_else(exported: Exported) -> None:
     names = {path.name for path in exported.folder.iterdir()}
-    assert names == {"model.keras", "settings.yaml", "metrics.json", "README.md", "faces.png", "submission.csv"}
+    texts = {"settings.yaml", "metrics.json", "README.md", "predict.py"}
+    assert names == texts | {"model.keras", "faces.png", "submission.csv"}
     assert read_settings(exported.folder / "settings.yaml") == settings_of(TREE, "x")
 
 
@@ -213,7 +214,7 @@ def test_looking_at_the_holdout_of_several_trials_is_counted_and_told(
         made = export(one, load_data(shared_tiny), tmp_path / "out" / one.name)
         looks.append(json.loads((made.folder / "metrics.json").read_text())["holdout_looks"])
     assert looks == [1, 2]
-    assert "hold-out scores of 2 trainings of this study" in (made.folder / "README.md").read_text()
+    assert "hold-out scores of 2 models of this study" in (made.folder / "README.md").read_text()
 
 
 def lookup(pairs: list[tuple[int, int, int]]) -> Lookup:
