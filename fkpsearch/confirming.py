@@ -124,7 +124,7 @@ def confirmed_view(found: Confirmation) -> RenderableType:
             pixels(one.mean) + error,
             str(rounds),
             "leads" if not place else f"{one.difference:.3f}{between}",
-            "-" if one.probability_best is None else percent(one.probability_best),
+            "-" if one.probability_best is None or len(found.settings) == 1 else percent(one.probability_best),
             f"{one.luck:+.3f}",
             style="bold" if not place else "" if one.trial in found.racing else "dim",
         )

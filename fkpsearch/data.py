@@ -218,14 +218,12 @@ def split(faces: Faces, *, validation: float, holdout: float, seed: int, redraw:
     """
     place = places(faces, holdout=holdout, seed=seed, redraw=redraw)
     part = np.where(place < holdout, 2, np.where(place < holdout + validation, 1, 0))
-    rows = [np.flatnonzero(part == number) for number in range(3)]
-    names = ("training", "validation", "holdout")
-    empty = [name for name, part_rows in zip(names, rows, strict=True) if not len(part_rows)]
-    if empty:
+    rows = {name: np.flatnonzero(part == number) for number, name in enumerate(("training", "validation", "holdout"))}
+    if empty := [name for name, found in rows.items() if not len(found)]:
         shares = f"validation {validation:g}, holdout {holdout:g} of {len(np.unique(faces.group))} pictures"
         advice = "change the shares or take more pictures"
         raise DataError(*(Problem("split", f"no picture is left for {name}", shares, advice) for name in empty))
-    return Split(*rows)
+    return Split(**rows)
 
 
 def places(faces: Faces, *, holdout: float, seed: int, redraw: int = 0) -> NDArray[np.float64]:
@@ -252,8 +250,7 @@ def places(faces: Faces, *, holdout: float, seed: int, redraw: int = 0) -> NDArr
     for stratum in (np.flatnonzero(sparse), np.flatnonzero(~sparse)):
         order = stand(stratum, str(seed))
         if redraw:
-            first = int((share[order] < holdout).sum())
-            rest = stand(order, f"{seed} {redraw}", first)[first:]
+            rest = stand(order, f"{seed} {redraw}", first := int((share[order] < holdout).sum()))[first:]
             share[rest] = np.maximum(share[rest], holdout)  # a smaller picture may come to stand on the border
     return share[member]
 
