@@ -2,8 +2,8 @@
 
     python benchmarks/formats.py [NAME...]
 
-Weights of the head and the statistics of BatchNorm are drawn at random, so that nothing of a network is idle; nothing is trained or
-downloaded. A line a model: seconds to write, megabytes, and the largest difference of an answer in pixels.
+Weights of the head and the statistics of BatchNorm are drawn at random, so that nothing of a network is idle; nothing
+is trained or downloaded. A line a model: seconds to write, megabytes, and the largest difference of an answer in pixels.
 """
 
 from __future__ import annotations
