@@ -2,13 +2,14 @@
 
     python benchmarks/formats.py [NAME...]
 
-Weights of the head and the statistics of BatchNorm are drawn at random, so that nothing of a network is idle; nothing is trained or
-downloaded. A line a model: seconds to write, megabytes, and the largest difference of an answer in pixels.
+Weights of the head and the statistics of BatchNorm are drawn at random, so that nothing of a network is idle; nothing
+is trained or downloaded. A line a model: seconds to write, megabytes, and the largest difference of an answer in px.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -83,7 +84,7 @@ def main(names: list[str]) -> None:
 def tried(kind: str, model: Any, faces: np.ndarray, file: Path, right: np.ndarray) -> str:
     """What came of a format, in a few words."""
     begun = time.perf_counter()
-    with contextlib.redirect_stdout(None):  # TensorFlow tells of every variable
+    with contextlib.redirect_stdout(io.StringIO()):  # TensorFlow tells of every variable
         if kind == "onnx":
             to_onnx(model, file)
         else:

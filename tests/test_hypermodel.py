@@ -314,7 +314,7 @@ def test_its_settings_alone_train_it_again_and_an_export_needs_nobodys_module(
     train_once(read_settings(study.trial_folder(best.number) / "settings.yaml"), data, tmp_path / "run")
     assert read_validation(tmp_path / "run").rmse == best.value
     monkeypatch.chdir(tmp_path)
-    made = export(study.trial_folder(best.number), data, tmp_path / "out")
+    made = export(study.trial_folder(best.number), data, tmp_path / "out", views="none")
     assert made.validation.rmse == pytest.approx(best.value, abs=1e-3)
 
 
