@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -339,7 +340,8 @@ def test_a_users_optimizer_takes_schedule_and_averaging_from_the_settings(mine: 
 
 def test_the_example_in_the_readme_is_one(tmp_path: Path) -> None:
     text = (Path(__file__).parents[1] / "README.md").read_text()
-    (tmp_path / "faces.py").write_text(text.split("```python\n")[1].split("```")[0])
+    (example,) = (block for block in re.findall("```python\n(.*?)```", text, re.DOTALL) if "HyperModel" in block)
+    (tmp_path / "faces.py").write_text(example)
     model = Hypermodel(source=f"{tmp_path}/faces.py:Faces").build()
     assert model.compiled
     assert model.count_params() > 10_000
