@@ -56,6 +56,8 @@ class Job:
     """[v]"""
     fold: NDArray[np.int64]
     """[v], the net of a model of several folds that has not seen the picture, from 1; 0 where there is one split"""
+    lean: float = 0.0
+    """How far labels stand right of what they mark (lean.py)"""
     views: str | None = None
     """The set of views to have; None for the one that proves to help"""
 
@@ -83,7 +85,7 @@ def assemble(job: Job, folder: Path) -> Answered:
     """
     for name in ARRAYS:
         np.save(folder / f"{name}.npy", getattr(job, name))
-    told = {"shares": [asdict(share) for share in job.shares], "views": job.views}
+    told = {"shares": [asdict(share) for share in job.shares], "views": job.views, "lean": job.lean}
     (folder / "job.json").write_text(json.dumps(told))
     done = subprocess.run(
         [sys.executable, "-m", "fkpsearch.assemble", str(folder)],
@@ -123,8 +125,11 @@ def join(models: Sequence[Any], weights: Sequence[float]) -> Any:
     return keras.Model(pictures, total, name="ensemble")
 
 
-def with_views(model: Any, views: Sequence[View]) -> Any:
-    """A model that answers with the mean over the views, of one batch in which all of them stand."""
+def with_views(model: Any, views: Sequence[View], lean: float = 0.0) -> Any:
+    """A model that answers with the mean over the views, of one batch in which all of them stand.
+
+    ``lean`` is how far the labels it learnt from stand right of what they mark.
+    """
     import keras
     from keras import ops
 
@@ -133,7 +138,7 @@ def with_views(model: Any, views: Sequence[View]) -> Any:
     answers = keras.Model(model.input, model.output, name="one_view")(seen)
     heads = model.output_shape[1]
     answers = ops.reshape(answers, (len(views), -1, heads, COUNT, 2))
-    back = [put_back(answers[number], view) for number, view in enumerate(views)]
+    back = [put_back(answers[number], view, lean) for number, view in enumerate(views)]
     return keras.Model(pictures, sum(back[1:], start=back[0]) / len(views), name="views")
 
 
@@ -145,34 +150,35 @@ def main(folder: Path) -> None:
     shares = [Share(**one) for one in told["shares"]]
     models, weights = [load_trusted(Path(one.file), one.source) for one in shares], [one.weight for one in shares]
     model = models[0] if len(models) == 1 else join(models, weights)
-    first = pictures[: len(truth)]
+    first, lean = pictures[: len(truth)], told["lean"]
 
     def answer(seen: NDArray[np.uint8]) -> NDArray[np.float32]:
         return unseen(models, weights, seen, fold) if fold.any() else predict_heads(model, seen)
 
     def answers_to(view: View) -> NDArray[np.float32]:
-        heads = plain if view == AS_IT_IS else view_answers(answer, first, view)
+        heads = plain if view == AS_IT_IS else view_answers(answer, first, view, lean)
         return from_frame(of_population(heads, population), frames)
 
     plain = answer(first)
     kept = choose_views(answers_to, np.asarray(truth), np.asarray(group)) if told["views"] is None else None
     name = kept.name if kept else told["views"]
     views = SETS[name]
-    whole = write_model(model, views, shares, folder / WHOLE)
+    if len(views) == len(shares) == 1:  # it is as it was
+        shutil.copyfile(shares[0].file, folder / WHOLE)
+        whole = model
+    else:
+        whole = write_model(with_views(model, views, lean) if len(views) > 1 else model, folder / WHOLE)
     answers = predict_heads(whole, pictures, batch=max(1, BATCH // len(views)))
     if fold.any():  # the whole has seen these pictures
-        answers[: len(first)] = np.mean([view_answers(answer, first, view) for view in views], axis=0)
+        answers[: len(first)] = np.mean([view_answers(answer, first, view, lean) for view in views], axis=0)
     np.save(folder / "answers.npy", answers)
     np.save(folder / "plain.npy", plain)
     (folder / "kept.json").write_text(json.dumps(asdict(kept or Kept(name, {}, {}))))
 
 
-def write_model(model: Any, views: Sequence[View], shares: Sequence[Share], file: Path) -> Any:
-    """Write the model with its views, one that is as it was as a copy of its file; returns it loaded again."""
-    if len(views) == len(shares) == 1:
-        shutil.copyfile(shares[0].file, file)
-        return model
-    (with_views(model, views) if len(views) > 1 else model).save(file)
+def write_model(model: Any, file: Path) -> Any:
+    """Write the model; returns it loaded again."""
+    model.save(file)
     return load_trusted(file)  # the members' own layers were imported with them
 
 
@@ -187,13 +193,16 @@ def unseen(
 
 
 def view_answers(
-    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]], pictures: NDArray[np.uint8], view: View
+    answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    pictures: NDArray[np.uint8],
+    view: View,
+    lean: float = 0.0,
 ) -> NDArray[np.float32]:
     """All heads' answers to pictures ``[n, 96, 96]`` under a view, put back: ``[n, heads, 15, 2]``."""
     import keras
 
     seen = keras.ops.convert_to_numpy(look(np.asarray(pictures)[..., None], view))[..., 0]
-    return np.asarray(keras.ops.convert_to_numpy(put_back(answer(seen), view)), np.float32)
+    return np.asarray(keras.ops.convert_to_numpy(put_back(answer(seen), view, lean)), np.float32)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ class Faces:
     """Hash of pictures and labels"""
     origin: Origin | None = None
     """Of faces that `prepare` cut out; None where the images are the data's own"""
+    lean: float = 0.0
+    """Pixels by which the labels stand right of what they mark, as far as anybody has looked (lean.py)"""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -83,6 +85,7 @@ class Faces:
             group=self.group[rows],
             fingerprint=self.fingerprint,
             origin=self.origin and self.origin.take(rows),
+            lean=self.lean,
         )
 
     @property

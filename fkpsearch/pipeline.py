@@ -48,9 +48,25 @@ def enlarge(faces: Faces, settings: Augment, seed: int) -> Faces:
         for start in range(0, n, AT_ONCE):
             rows = slice(start, min(start + AT_ONCE, n))
             new = slice(copy * n + rows.start, copy * n + rows.stop)
-            images[new], keypoints[new] = augment(faces.images[rows], faces.keypoints[rows], settings, rng)
+            images[new], keypoints[new] = changed(faces, rows, settings, rng)
     population, group = np.tile(faces.population, times), np.tile(faces.group, times)
-    return Faces(images, keypoints, population, group, faces.fingerprint)
+    return Faces(images, keypoints, population, group, faces.fingerprint, lean=faces.lean)
+
+
+def changed(
+    faces: Faces, rows: slice | NDArray[np.int64], settings: Augment, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Some faces as :func:`fkpsearch.augment.augment` changes them: pictures and keypoints.
+
+    What is moved is what the labels mark, not where they stand: mirrored as they stand, labels that lean a pixel to
+    the right would come to lie two pixels beside their marks.
+    """
+    keypoints = faces.keypoints[rows]
+    if not faces.lean:
+        return augment(faces.images[rows], keypoints, settings, rng)
+    lean = np.array([faces.lean, 0], np.float32)
+    images, moved = augment(faces.images[rows], keypoints - lean, settings, rng)
+    return images, moved + lean
 
 
 def targets(keypoints: NDArray[np.float32], population: NDArray[np.int8], heads: int) -> NDArray[np.float32]:
@@ -88,7 +104,7 @@ def epoch_batches(
     def make(step: int) -> Batch:
         rows = np.sort(order[step * size : (step + 1) * size])  # sorted: kinder to a memory map
         rng = np.random.default_rng([seed, epoch, step])
-        images, keypoints = augment(faces.images[rows], faces.keypoints[rows], drawn_anew, rng)
+        images, keypoints = changed(faces, rows, drawn_anew, rng)
         return images[..., None], targets(keypoints[:, points], faces.population[rows], heads)
 
     yield from _made_ahead(make, steps_an_epoch(faces, batch_size))

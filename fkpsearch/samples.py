@@ -11,6 +11,7 @@ from fkpsearch.data import Faces
 from fkpsearch.errors import SettingsError
 from fkpsearch.frame import Prepare
 from fkpsearch.keypoints import POPULATIONS
+from fkpsearch.lean import leaning
 from fkpsearch.once import read_decided, refuse_ranges
 from fkpsearch.part import Part, part_of
 from fkpsearch.picture import Picture, draw_face, montage, write_png
@@ -60,6 +61,8 @@ def samples(faces: Faces, settings: Augment, seed: int, *, prepare: Prepare = AS
     """
     rows = np.concatenate([evenly(np.flatnonzero(faces.population == one), each) for one in range(len(POPULATIONS))])
     columns, name = (settings.copies, "copy") if settings.copies else (DRAWS, "draw")
+    if settings.flip and prepare.face_box == "none":
+        faces = leaning(faces)
     many = enlarge(prepared(faces.take(rows), prepare), settings.model_copy(update={"copies": columns}), seed)
     tiles = []
     for place, row in enumerate(rows):

@@ -32,9 +32,10 @@ from fkpsearch.folds import Judged, judged, outside_holdout, parts_of
 from fkpsearch.formats import COMPARED, EXAMPLES, FILES, Format, check_packages, make_formats
 from fkpsearch.frame import Frame, from_frame
 from fkpsearch.keypoints import mean_keypoints, rmse
+from fkpsearch.lean import lean_of
 from fkpsearch.models import Hypermodel
 from fkpsearch.plain import writable_folder
-from fkpsearch.prepare import cut_out
+from fkpsearch.prepare import cut_out, prepared
 from fkpsearch.refit import refit_settings
 from fkpsearch.run_folder import MODEL, read_validation
 from fkpsearch.scores import Scores, score
@@ -243,6 +244,7 @@ def put_together(
         population=validation.population,
         group=validation.group,
         fold=asked.fold,
+        lean=0.0 if views == "none" else lean_of(prepared(asked.faces.take(asked.learnt), settings[0].prepare)),
         views=views,
     )
     folder.mkdir()

@@ -19,6 +19,7 @@ from fkpsearch.device import import_keras
 from fkpsearch.errors import Diverged, Infeasible
 from fkpsearch.folds import parts_of
 from fkpsearch.last_layer import lend_answers, lent_keypoints, start_at_the_mean
+from fkpsearch.lean import leaning
 from fkpsearch.models.family import ALL, Member
 from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
 from fkpsearch.recipe import Plateau, Training, build_optimizer, dtype_policy, gpu_is_there
@@ -161,6 +162,7 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(dtype_policy(settings.training))
     family = settings.model
+    training = leaning(training) if settings.augment.flip else training  # nothing but a mirror shows it
     model = build(settings, training)
     learners = []
     for member, net in zip(family.members, family.nets(model), strict=True):

@@ -79,13 +79,16 @@ def look(pictures: Any, view: View) -> Any:
     return pictures
 
 
-def put_back(answers: Any, view: View) -> Any:
-    """Answers ``[..., 15, 2]`` to pictures under a view, in pixels of the pictures as they are."""
+def put_back(answers: Any, view: View, lean: float = 0.0) -> Any:
+    """Answers ``[..., 15, 2]`` to pictures under a view, in pixels of the pictures as they are.
+
+    ``lean`` is how far labels, and so answers, stand right of what they mark (lean.py).
+    """
     from keras import ops
 
     answers = answers - np.array([view.x, view.y], np.float32)
     if view.mirrored:
-        sign, offset = np.array([-1, 1], np.float32), np.array([SIZE - 1, 0], np.float32)
+        sign, offset = np.array([-1, 1], np.float32), np.array([SIZE - 1 + 2 * lean, 0], np.float32)
         answers = ops.take(answers, MIRROR.tolist(), axis=-2) * sign + offset
     return answers
 
