@@ -169,7 +169,7 @@ def load_data(folder: Path, *, on_progress: Say | None = None) -> Data:
     labelled = are_labelled(arrays["keypoints"])
     small = small_set(labelled)
     population = population_of(labelled, small)
-    faces = Faces(**arrays, population=population, fingerprint=_fingerprint(arrays), origin=None)
+    faces = Faces(**arrays, population=population, fingerprint=_fingerprint(arrays), origin=None, lean=0.0)
     test = Test(**pictures, population=_population_asked(len(pictures["ids"]), asked, small)) if pictures else None
     return Data(folder, faces, test, asked)
 
