@@ -54,11 +54,11 @@ def test_models_that_fill_the_disk_end_the_search_with_one_line_and_it_goes_on_o
     with servers.small_disk(tmp_path / "disk", "20m") as disk:
         folder = disk / "study"
         told = {"folder": folder, "data": tiny, "trials": TRIALS, "workers": 2, "space": {"pruner": "never"}}
-        model = {"TINY_MODEL_BYTES": str(6 * 2**20)}  # five are kept, three have room
+        model = {"TINY_MODEL_BYTES": str(6 * 2**20)}  # five are kept, three have room, or two and two halves
         first = Search(tmp_path / "first", model, **told)
         with ended(first):
             check_stopped(first, tiny, disk)
-        assert 3 <= finished(folder) < TRIALS
+        assert 2 <= finished(folder) < TRIALS
         assert not half_written(folder)
         check_intact(folder / "study.db", tmp_path / "copies")
         again = Search(tmp_path / "again", model, **told)
