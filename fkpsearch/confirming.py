@@ -11,6 +11,7 @@ import typer
 
 from fkpsearch.options import (
     STUDIES,
+    DataNow,
     PerGpu,
     Storage,
     StudiesFolder,
@@ -36,7 +37,7 @@ def confirm(
     study: StudyArgument,
     top: Annotated[int, typer.Option(help="How many of the best settings.", min=1, max=50)] = 5,
     seeds: Annotated[int, typer.Option(help="Rounds at most: fresh seeds, each with a fresh split.", min=1)] = 3,
-    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
+    data: DataNow = None,
     studies: StudiesFolder = STUDIES,
     workers: Workers = "auto",
     per_gpu: PerGpu = 1,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fkpsearch.artifacts import id_of
 from fkpsearch.exhibits import CURVE, FACES, STUDY, Exhibits, records
 from fkpsearch.figures import key_figures
+from fkpsearch.importance import LEAST
 from fkpsearch.lease import at_work
 from fkpsearch.ledger import COPY, Ledger, counts_as_best
 from fkpsearch.onlooker import Additions
@@ -24,9 +25,6 @@ Trials = Sequence["FrozenTrial"]
 
 METRIC = "study:metric_names"
 """Where Optuna keeps what the value of a trial is called"""
-
-ENOUGH = 20
-"""Complete trials below which importance is noise"""
 
 
 def additions(exhibits: Exhibits, trials: Trials) -> Additions:
@@ -72,10 +70,10 @@ def study_note(standing: Mapping[str, Any], exhibits: Exhibits, study_id: int) -
         lines += [f"[The report](/artifacts/{study_id}/{id_of(STUDY, 'report.html')})", ""]
     if best:
         lines += [_code(f"fkpsearch export {_study(exhibits.ledger)} --to out")]
-    if (complete := standing["trials"]["COMPLETE"]) < ENOUGH:
+    if (complete := standing["trials"]["COMPLETE"]) < LEAST:
         lines += [
             "",
-            f"The importance drawn beside this is of {complete} complete trials: below {ENOUGH} it says little.",
+            f"The importance drawn beside this is of {complete} complete trials: below {LEAST} it says little.",
         ]
     lines += ["", "This dashboard only looks. No number here has seen the hold-out: `export` alone scores it."]
     return "\n".join(lines)

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from fkpsearch.options import STUDIES, Storage, StudiesFolder, StudyArgument, this_command
+from fkpsearch.options import STUDIES, DataNow, Storage, StudiesFolder, StudyArgument, this_command
 from fkpsearch.screen import console, progress
 
 
 def report(
     study: StudyArgument,
     show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
-    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
+    data: DataNow = None,
     studies: StudiesFolder = STUDIES,
     storage: Storage = None,
 ) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STUDIES = Path("studies")
 
 DataFolder = Annotated[str, typer.Option("--data", help="Folder with Kaggle's files, or `demo`.", metavar="DIR")]
+DataNow = Annotated[str | None, typer.Option("--data", help="Where the study's data is now.", metavar="DIR")]
 StudiesFolder = Annotated[Path, typer.Option("--studies", help="Where studies live.", metavar="DIR")]
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study by name or folder.")]
 Storage = Annotated[

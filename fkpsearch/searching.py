@@ -14,6 +14,7 @@ from fkpsearch.errors import InputError, Problem
 from fkpsearch.options import (
     STUDIES,
     DataFolder,
+    DataNow,
     PerGpu,
     Storage,
     StudiesFolder,
@@ -206,7 +207,7 @@ def migrate(
 def replay(
     study: StudyArgument,
     trial: Annotated[int, typer.Option(help="Its number.")],
-    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
+    data: DataNow = None,
     to: Annotated[Path | None, typer.Option(help="Keep what the training leaves here.", metavar="DIR")] = None,
     studies: StudiesFolder = STUDIES,
     storage: Storage = None,

@@ -244,7 +244,7 @@ def put_together(
         population=validation.population,
         group=validation.group,
         fold=asked.fold,
-        lean=0.0 if views == "none" else lean_of(prepared(asked.faces.take(asked.learnt), settings[0].prepare)),
+        lean=0.0 if views == "none" else lean_of(prepared(asked.faces, settings[0].prepare).take(asked.learnt)),
         views=views,
     )
     folder.mkdir()

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fkpsearch.errors import InputError, Problem
-from fkpsearch.options import STUDIES, Storage, StudiesFolder, StudyArgument, open_data, study_argument, this_command
+from fkpsearch.options import (
+    STUDIES,
+    DataNow,
+    Storage,
+    StudiesFolder,
+    StudyArgument,
+    open_data,
+    study_argument,
+    this_command,
+)
 from fkpsearch.screen import console, progress, stages
 
 if TYPE_CHECKING:
     from fkpsearch.chosen import Chosen
     from fkpsearch.data import Data
-
-DataNow = Annotated[str | None, typer.Option("--data", help="Where the study's data is now.", metavar="DIR")]
 
 
 def export(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fkpsearch.errors import InputError, Problem
-from fkpsearch.options import STUDIES, Storage, StudiesFolder, StudyArgument, open_data
+from fkpsearch.options import STUDIES, DataNow, Storage, StudiesFolder, StudyArgument, open_data
 from fkpsearch.screen import spinner
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def dashboard(
         typer.Option(help="What a browser has to know; better in the variable.", envvar="FKPSEARCH_TOKEN"),
     ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
-    data: Annotated[str | None, typer.Option(help="Where the study's data is now.", metavar="DIR")] = None,
+    data: DataNow = None,
     studies: StudiesFolder = STUDIES,
     storage: Storage = None,
 ) -> None:
