@@ -1,0 +1,162 @@
+"""What is changed, one thing at a time: the table of the ablations.
+
+A change is laid over `base.yaml`, or acts on the rows that train. Seed s draws weights, order and augmentation, and cuts
+a fresh validation part from what the hold-out leaves; so a change and what it is measured against meet the same pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fkpsearch.data import Faces, Split
+from fkpsearch.errors import Problem, SettingsError
+from fkpsearch.plain import read_yaml
+from fkpsearch.settings import Settings, settings_of
+
+BASE = Path(__file__).with_name("base.yaml")
+
+GROUPS = ("heads", "rows", "augment", "recipe", "net", "input", "after training")
+"""In the order of the table"""
+
+Rows = Callable[[Faces, Split, Settings], tuple[Faces, Split]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is done otherwise."""
+
+    name: str
+    """File names carry it"""
+    group: str
+    """One of ``GROUPS``"""
+    title: str
+    """For the table"""
+    patch: Mapping[str, Any] = field(default_factory=dict)
+    """Laid over the base's tree; a mapping of another ``kind`` takes the place of the base's"""
+    rows: Rows | None = None
+    """Changes the training part; all others' rows stay as they are"""
+    against: str = "base"
+    """The change it is measured against"""
+    reseed: int = 0
+    """Added to the seed of weights, order and augmentation; the split stays that of the seed"""
+
+
+def settings_for(change: Change, seed: int, epochs: int | None = None) -> Settings:
+    """The settings of a change's training; ``epochs`` shortens it. Raises SettingsError."""
+    tree = laid_over(read_yaml(BASE, SettingsError), change.patch)
+    tree["seed"] = seed + change.reseed
+    tree["split"] = {"redraw": seed}
+    if epochs:
+        tree["training"]["epochs"] = epochs
+    return settings_of(tree, f"the change {change.name}")
+
+
+def laid_over(tree: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the tree with the patch's values in it."""
+    made = dict(tree)
+    for name, value in patch.items():
+        before = made.get(name)
+        merges = isinstance(before, dict) and isinstance(value, Mapping)
+        if merges and value.get("kind", before.get("kind")) == before.get("kind"):
+            made[name] = laid_over(before, value)
+        else:
+            made[name] = value
+    return made
+
+
+def find_change(name: str) -> Change:
+    """By its name. Raises SettingsError."""
+    if name not in BY_NAME:
+        raise SettingsError(Problem("--only", "is not a change", name, f"known: {', '.join(BY_NAME)}"))
+    return BY_NAME[name]
+
+
+LIGHT = {"brightness": 20, "contrast": 0.3}
+"""The base's"""
+GEOMETRY = {"flip": 0.5, "rotation": 10, "scale": 0.1, "shift": 5}
+"""The base's"""
+
+
+def _off(*dials: str) -> dict[str, float]:
+    return dict.fromkeys(dials, 0)
+
+
+def _times(factor: float) -> dict[str, float]:
+    """The base's strengths but for the flip, which has none."""
+    return {name: round(value * factor, 3) for name, value in {**GEOMETRY, **LIGHT}.items() if name != "flip"}
+
+
+HEADS = (
+    Change("one-head", "heads", "one head for both populations", {"model": {"heads": "one"}}),
+    Change(
+        "two-nets", "heads", "a net for each population",
+        {"model": {"heads": "one", "specialists": "population"}},
+    ),
+    Change("d1-d2", "heads", "the deck's D1 and D2, each with a head a population", {"model": {"specialists": "keypoints"}}),
+    Change(
+        "d1-d2-one-head", "heads", "the deck's D1 and D2, one head each",
+        {"model": {"heads": "one", "specialists": "keypoints"}}, against="one-head",
+    ),
+    # gap: model.readout, of the helper "heads" (dsnt, simcc)
+)  # fmt: skip
+
+ROWS = (
+    Change(
+        "complete-rows", "rows", "only rows with all 15 labels, one head (no masking)",
+        {"model": {"heads": "one"}, "training": {"rows": "complete"}}, against="one-head",
+    ),
+    # gap: rows.py, of the helper "rows" (duplicates merged, poses balanced, relabelled, dropped, pseudo-labels)
+)  # fmt: skip
+
+AUGMENT = (
+    Change("no-augment", "augment", "no augmentation", {"augment": _off(*GEOMETRY, *LIGHT)}),
+    Change("light-only", "augment", "light alone", {"augment": _off(*GEOMETRY)}),
+    Change("geometry-only", "augment", "geometry alone", {"augment": _off(*LIGHT)}),
+    Change("no-flip", "augment", "no mirror", {"augment": {"flip": 0}}),
+    Change("half-strength", "augment", "half as strong", {"augment": _times(0.5)}),
+    Change("stronger", "augment", "1.5 times as strong", {"augment": _times(1.5)}),
+    Change("elastic", "augment", "with elastic, 4 px", {"augment": {"elastic": 4}}),
+    Change("perspective", "augment", "with perspective, 0.1", {"augment": {"perspective": 0.1}}),
+    Change(
+        "elastic-perspective", "augment", "with both", {"augment": {"elastic": 4, "perspective": 0.1}},
+    ),
+    Change("shear", "augment", "with shear, 0.1", {"augment": {"shear": 0.1}}),
+    Change("cutout", "augment", "with cutout, up to 24 px", {"augment": {"cutout": 24}}),
+    Change("blur", "augment", "with blur, up to 1 px", {"augment": {"blur": 1}}),
+    Change("noise", "augment", "with noise, up to 8 gray levels", {"augment": {"noise": 8}}),
+    Change("equalise", "augment", "with every second histogram equalised", {"augment": {"equalise": 0.5}}),
+)  # fmt: skip
+
+RECIPE = (
+    Change("again", "recipe", "nothing but another seed: what chance does", reseed=100),
+    Change("again-2", "recipe", "the same once more", reseed=200),
+    Change("constant", "recipe", "constant learning rate", {"training": {"schedule": {"kind": "constant"}}}),
+    Change(
+        "plateau", "recipe", "halved after 3 epochs without a better one",
+        {"training": {"schedule": {"kind": "plateau", "factor": 0.5, "patience": 3}}},
+    ),
+    Change("no-averaging", "recipe", "weights not averaged", {"training": {"averaging": 0}}),
+    Change("averaging-99", "recipe", "weights averaged with decay 0.99", {"training": {"averaging": 0.99}}),
+    # Adam is AdamW without decay, so the two are one change
+    Change("adam", "recipe", "Adam, no weight decay", {"training": {"optimizer": {"kind": "adam", "learning_rate": 3e-3}}}),
+    Change("decay-05", "recipe", "weight decay 5e-2", {"training": {"optimizer": {"weight_decay": 5e-2}}}),
+    Change("batch-32", "recipe", "batches of 32", {"training": {"batch_size": 32}}),
+    Change("batch-128", "recipe", "batches of 128", {"training": {"batch_size": 128}}),
+    Change("epochs-50", "recipe", "50 epochs", {"training": {"epochs": 50}}),
+    Change("epochs-100", "recipe", "100 epochs", {"training": {"epochs": 100}}),
+)  # fmt: skip
+
+NET = (
+    Change("relu", "net", "ReLU", {"model": {"activation": {"kind": "relu"}}}),
+    Change("leaky-30", "net", "leaky ReLU, slope 0.3", {"model": {"activation": {"alpha": 0.3}}}),
+    Change("no-dropout", "net", "no dropout", {"model": {"dense": {"dropout": 0}}}),
+)
+
+INPUT = (Change("96-px", "input", "96 px, the same convolutions", {"model": {"input_size": 96}}),)
+
+CHANGES = (Change("base", "", "the base"), *HEADS, *ROWS, *AUGMENT, *RECIPE, *NET, *INPUT)
+
+BY_NAME = {change.name: change for change in CHANGES}
