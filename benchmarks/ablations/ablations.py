@@ -4,8 +4,9 @@
 
 The changes are in `changes.py`, what they are measured against in `base.yaml`. A result is a file in
 ``benchmarks/ablations/results/``; one that is there is not made again, so the work may be done in pieces (``--hours``
-begins no training that would end later; Ctrl-C loses those at work). Each training has a process and a thread of its own.
-Models and answers stay in the cache, for what is computed of them afterwards. At the end docs/accuracy.md is written anew.
+begins no training that would end later; Ctrl-C loses those at work). Each training has a process and a thread of its
+own. Models and answers stay in the cache, for what is computed of them afterwards. At the end docs/accuracy.md is
+written anew.
 
 The hold-out trains nothing and is scored nowhere here. ``--epochs`` tries all of it with short trainings; their results
 go elsewhere (``--to``), and no page is written.

@@ -1,7 +1,8 @@
 """What is changed, one thing at a time: the table of the ablations.
 
-A change is laid over `base.yaml`, or acts on the rows that train. Seed s draws weights, order and augmentation, and cuts
-a fresh validation part from what the hold-out leaves; so a change and what it is measured against meet the same pictures.
+A change is laid over `base.yaml`, or acts on the rows that train. Seed s draws weights, order and augmentation, and
+cuts a fresh validation part from what the hold-out leaves; so a change and what it is measured against meet the same
+pictures.
 """
 
 from __future__ import annotations
@@ -95,7 +96,10 @@ HEADS = (
         "two-nets", "heads", "a net for each population",
         {"model": {"heads": "one", "specialists": "population"}},
     ),
-    Change("d1-d2", "heads", "the deck's D1 and D2, each with a head a population", {"model": {"specialists": "keypoints"}}),
+    Change(
+        "d1-d2", "heads", "the deck's D1 and D2, each with a head a population",
+        {"model": {"specialists": "keypoints"}},
+    ),
     Change(
         "d1-d2-one-head", "heads", "the deck's D1 and D2, one head each",
         {"model": {"heads": "one", "specialists": "keypoints"}}, against="one-head",
@@ -141,7 +145,10 @@ RECIPE = (
     Change("no-averaging", "recipe", "weights not averaged", {"training": {"averaging": 0}}),
     Change("averaging-99", "recipe", "weights averaged with decay 0.99", {"training": {"averaging": 0.99}}),
     # Adam is AdamW without decay, so the two are one change
-    Change("adam", "recipe", "Adam, no weight decay", {"training": {"optimizer": {"kind": "adam", "learning_rate": 3e-3}}}),
+    Change(
+        "adam", "recipe", "Adam, no weight decay",
+        {"training": {"optimizer": {"kind": "adam", "learning_rate": 3e-3}}},
+    ),
     Change("decay-05", "recipe", "weight decay 5e-2", {"training": {"optimizer": {"weight_decay": 5e-2}}}),
     Change("batch-32", "recipe", "batches of 32", {"training": {"batch_size": 32}}),
     Change("batch-128", "recipe", "batches of 128", {"training": {"batch_size": 128}}),

@@ -89,7 +89,8 @@ def provenance() -> dict[str, Any]:
     revision = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "revision": revision, "keras": version("keras"), "tensorflow": version("tensorflow"), "numpy": version("numpy"),
-        "python": platform.python_version(), "machine": platform.platform(), "date": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()),
+        "python": platform.python_version(), "machine": platform.platform(),
+        "date": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()),
         "threads": os.environ.get("FKPSEARCH_THREADS", ""), "load_before": round(os.getloadavg()[0], 2),
     }  # fmt: skip
 
