@@ -47,6 +47,14 @@ def test_a_refit_takes_as_many_epochs_as_the_best_one_needed_at_the_very_rates_i
     assert again.training == refit.training, "a cosine that was left early keeps its length"
 
 
+def test_a_refit_by_one_cycle_keeps_its_rates(tmp_path: Path) -> None:
+    settings = settings_for(schedule={"kind": "one_cycle"})
+    for rmses in ([5, 4, 3, 2, 2.5, 2.4], [5, 2, 3, 3, 3, 3]):
+        refit = refit_settings(settings, run_with(tmp_path, rmses))
+        best = refit.training.epochs
+        np.testing.assert_allclose(rates_of(refit), rates_of(settings)[: 2 * best], rtol=1e-6)
+
+
 def test_a_plateau_becomes_the_steps_at_which_it_fell(tmp_path: Path) -> None:
     settings = settings_for(schedule={"kind": "plateau", "factor": 0.5, "patience": 1}, patience=3)
     rates = [0.01, 0.01, 0.005, 0.005, 0.0025, 0.0025]
