@@ -1,4 +1,4 @@
-"""How a model is trained: optimiser, schedule of the learning rate, weight averaging, precision."""
+"""How a model is trained: loss, optimiser, schedule of the learning rate, weight averaging, precision."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from fkpsearch.losses import Loss, Squared
 from fkpsearch.part import Part
 
 
@@ -86,6 +87,7 @@ class Training(Part):
     batch_size: int = Field(64, ge=1)
     optimizer: Annotated[Adam | AdamW, Field(discriminator="kind")] = Adam()
     schedule: Schedule = Cosine()
+    loss: Loss = Squared()
     averaging: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights that answer; 0 = off")
     patience: int | None = Field(None, ge=1, description="epochs without a better validation RMSE before the end")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(

@@ -2,7 +2,7 @@
 
 It trains for as many epochs as the trial took to its best one, at the learning rate the trial had in each of them. So
 a cosine or one cycle keeps its length and is left where the trial was best, a plateau becomes the steps at which it
-fell: anything else would be a training that nobody has measured, and with no
+fell, and Huber's loss has the epochs it had: anything else would be a training that nobody has measured, and with no
 row held back nobody could. An epoch is still one pass over the rows, which are a third more now, and the last epoch is
 kept.
 
@@ -15,6 +15,7 @@ import csv
 from pathlib import Path
 
 from fkpsearch.errors import ExportError, Problem
+from fkpsearch.losses import HuberThenSquared
 from fkpsearch.recipe import Cosine, OneCycle, Plateau, Steps, Training
 from fkpsearch.settings import Settings, ValidationSettings
 
@@ -25,7 +26,7 @@ def refit_settings(settings: Settings, run: Path) -> Settings:
     best = round(sum(_best_epoch(rows) for rows in folds) / len(folds))
     rows = folds[0]
     training = settings.training
-    schedule = training.schedule
+    schedule, loss = training.schedule, training.loss
     match schedule:
         case Cosine(over=over) | OneCycle(over=over):
             schedule = schedule.model_copy(update={"over": over or training.epochs})
@@ -33,11 +34,14 @@ def refit_settings(settings: Settings, run: Path) -> Settings:
             rates = [rate for _, rate in rows[:best]]
             fell = [epoch for epoch in range(1, best) if rates[epoch] < rates[epoch - 1]]
             schedule = Steps(factor=factor, after=fell)
+    if isinstance(loss, HuberThenSquared):
+        loss = loss.model_copy(update={"share": min(1.0, loss.last(training.epochs) / best)})
     told = {
         "refit": True,
         "epochs": best,
         "patience": None,
         "schedule": schedule.model_dump(),
+        "loss": loss.model_dump(),
     }
     trained = Training.model_validate({**training.model_dump(), **told})
     return settings.model_copy(update={"training": trained, "validation": ValidationSettings()})

@@ -19,9 +19,10 @@ from fkpsearch.data import Faces, load_data, split
 from fkpsearch.errors import Diverged, Stopped
 from fkpsearch.keypoints import mean_keypoints, rmse
 from fkpsearch.last_layer import lend_answers
+from fkpsearch.losses import masked_squared_error
 from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, OneCycle, Plateau, Training, build_optimizer, dtype_policy
 from fkpsearch.settings import Settings, settings_of
-from fkpsearch.train import Epoch, fit_epoch, masked_squared_error, train
+from fkpsearch.train import Epoch, fit_epoch, train
 
 
 def settings_for(**training: Any) -> Settings:
