@@ -24,22 +24,24 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from after import compute_all
 from changes import BY_NAME, find_change, settings_for
+from report import PAGE, write_page
 from results import HERE, RESULTS, file_of, left_to_train, read_result, read_results
 
 from fkpsearch.child import environment_of_children
 from fkpsearch.data import load_data
 from fkpsearch.errors import InputError
 from fkpsearch.places import on_cores
-from fkpsearch.screen import on_a_terminal, progress
+from fkpsearch.screen import on_a_terminal, progress, spinner
 
 Task = tuple[str, int]
 """A change and a seed"""
 
 
-def main(words: Sequence[str]) -> int:
+def main(typed: Sequence[str]) -> int:
     """Train what is missing, compute what is made of it, write the page; returns an exit status."""
-    told = options(words)
+    told = options(typed)
     try:
         names = list(dict.fromkeys(find_change(name).name for name in told.only or BY_NAME))
         data = load_data(told.data)
@@ -50,12 +52,19 @@ def main(words: Sequence[str]) -> int:
         print(why, file=sys.stderr)
         return 2
     lost = train_all(left, told)
-    for (name, seed), why in lost.items():
-        print(f"{name}, seed {seed}: {why}", file=sys.stderr)
+    with spinner("computing what is made of them"):
+        made = compute_all(data, range(told.seeds), told.to, told.epochs)
+    for line in made:
+        print(line)
+    for (name, seed), words in lost.items():
+        print(f"{name}, seed {seed}: {words}", file=sys.stderr)
+    if told.to == RESULTS:
+        write_page(RESULTS)
+        print(f"the page: {PAGE}")
     return 1 if lost else 0
 
 
-def options(words: Sequence[str]) -> argparse.Namespace:
+def options(typed: Sequence[str]) -> argparse.Namespace:
     """What was typed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -65,7 +74,7 @@ def options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--epochs", type=int, help="of every training, to try things; needs --to")
     parser.add_argument("--to", type=Path, default=RESULTS, help="folder of the results")
-    told = parser.parse_args(words)
+    told = parser.parse_args(typed)
     if told.epochs and told.to == RESULTS:
         parser.error("--epochs needs --to: short trainings are no results")
     return told
@@ -86,8 +95,8 @@ def train_all(left: list[Task], told: argparse.Namespace) -> dict[Task, str]:
                 tick(done, sum(epochs.values()))
 
         def one(task: Task) -> None:
-            if time.monotonic() + seconds_of(task, told) <= end and (why := train_one(task, told, count)):
-                lost[task] = why
+            if time.monotonic() + seconds_of(task, told) <= end and (words := train_one(task, told, count)):
+                lost[task] = words
 
         list(pool.map(one, left))
     return lost

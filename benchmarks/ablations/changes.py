@@ -80,6 +80,13 @@ LIGHT = {"brightness": 20, "contrast": 0.3}
 GEOMETRY = {"flip": 0.5, "rotation": 10, "scale": 0.1, "shift": 5}
 """The base's"""
 
+RESIDUAL = {
+    "kind": "resnet",
+    "heads": "population",
+    "activation": {"kind": "leaky_relu", "alpha": 0.1},
+    "dense": {"width": 256, "dropout": 0.2},
+}
+
 
 def _off(*dials: str) -> dict[str, float]:
     return dict.fromkeys(dials, 0)
@@ -142,6 +149,15 @@ RECIPE = (
         "plateau", "recipe", "halved after 3 epochs without a better one",
         {"training": {"schedule": {"kind": "plateau", "factor": 0.5, "patience": 3}}},
     ),
+    Change("warm-up-30", "recipe", "cosine with a warm-up of 30%", {"training": {"schedule": {"warmup": 0.3}}}),
+    Change(
+        "one-cycle", "recipe", "one cycle: two straight lines, 30% up",
+        {"training": {"schedule": {"kind": "one_cycle", "warmup": 0.3}}},
+    ),
+    Change(
+        "huber", "recipe", "Huber's loss (3 px) in the first half, then squared",
+        {"training": {"loss": {"kind": "huber_then_squared", "delta": 3.0, "share": 0.5}}},
+    ),
     Change("no-averaging", "recipe", "weights not averaged", {"training": {"averaging": 0}}),
     Change("averaging-99", "recipe", "weights averaged with decay 0.99", {"training": {"averaging": 0.99}}),
     # Adam is AdamW without decay, so the two are one change
@@ -160,9 +176,26 @@ NET = (
     Change("relu", "net", "ReLU", {"model": {"activation": {"kind": "relu"}}}),
     Change("leaky-30", "net", "leaky ReLU, slope 0.3", {"model": {"activation": {"alpha": 0.3}}}),
     Change("no-dropout", "net", "no dropout", {"model": {"dense": {"dropout": 0}}}),
-)
+    # 12.3 and 12.0 million multiply-adds a picture, where the base has 12.7
+    Change(
+        "residual", "net", "residual: 96 px, four stages of a block, width 9",
+        {"model": {**RESIDUAL, "input_size": 96, "width": 9, "stages": 4, "blocks": 1}},
+    ),
+    Change(
+        "residual-48", "net", "residual: 48 px, three stages of two blocks, width 14",
+        {"model": {**RESIDUAL, "input_size": 48, "width": 14, "stages": 3, "blocks": 2}},
+    ),
+)  # fmt: skip
 
-INPUT = (Change("96-px", "input", "96 px, the same convolutions", {"model": {"input_size": 96}}),)
+INPUT = (
+    Change("96-px", "input", "96 px, the same convolutions", {"model": {"input_size": 96}}),
+    Change("96-px-4-blocks", "input", "96 px, a fourth block", {"model": {"input_size": 96, "blocks": 4}}),
+    Change("standardise", "input", "each picture standardised", {"model": {"standardise": True}}),
+    Change(
+        "standardise-no-light", "input", "each picture standardised, no light augmentation",
+        {"model": {"standardise": True}, "augment": _off(*LIGHT)}, against="geometry-only",
+    ),
+)  # fmt: skip
 
 CHANGES = (Change("base", "", "the base"), *HEADS, *ROWS, *AUGMENT, *RECIPE, *NET, *INPUT)
 
