@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from results import Pictures, Result, by_picture, is_current, kept_in, read_results, write_result
 from trained import provenance
 
-from fkpsearch.answer import load_trusted, of_population
+from fkpsearch.answer import load_trusted, of_population, predict_heads
 from fkpsearch.data import Data, Faces
+from fkpsearch.device import import_keras
 from fkpsearch.ensemble import REPEATS, Pool, choose, mean_answers
 from fkpsearch.errors import ExportError
 from fkpsearch.folds import parts_of
 from fkpsearch.lean import lean_of
 from fkpsearch.run_folder import MODEL, read_validation
+from fkpsearch.screen import hushed
 from fkpsearch.settings import Settings
 from fkpsearch.views import SETS
 
@@ -73,9 +75,10 @@ def with_views(name: str) -> Callable[[Sequence[Kept]], tuple[Answers, dict[str,
     """The first training's mean over a set of views."""
 
     def answers(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
-        from fkpsearch.answer import predict_heads
         from fkpsearch.assemble import view_answers
 
+        with hushed():
+            import_keras()
         first = kept[0]
         model, lean = load_trusted(first.model), lean_of(first.training)
         images, population = first.validation.images, first.validation.population

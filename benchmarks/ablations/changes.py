@@ -116,7 +116,7 @@ HEADS = (
 
 ROWS = (
     Change(
-        "complete-rows", "rows", "only rows with all 15 labels, one head (no masking)",
+        "complete-rows", "rows", "only rows with all 15 labels, one head",
         {"model": {"heads": "one"}, "training": {"rows": "complete"}}, against="one-head",
     ),
     # gap: rows.py, of the helper "rows" (duplicates merged, poses balanced, relabelled, dropped, pseudo-labels)
@@ -192,7 +192,7 @@ INPUT = (
     Change("96-px-4-blocks", "input", "96 px, a fourth block", {"model": {"input_size": 96, "blocks": 4}}),
     Change("standardise", "input", "each picture standardised", {"model": {"standardise": True}}),
     Change(
-        "standardise-no-light", "input", "each picture standardised, no light augmentation",
+        "standardise-no-light", "input", "standardised, no light",
         {"model": {"standardise": True}, "augment": _off(*LIGHT)}, against="geometry-only",
     ),
 )  # fmt: skip

@@ -97,7 +97,7 @@ def write_page(results: Path, page: Path = PAGE, picture: Path = FIGURE) -> None
     gains = [gain for change in (*CHANGES[1:], *AFTERS) if (gain := gain_of(change, known))]
     if gains:
         with writing(picture) as file:
-            file.write(draw([(g.change.group, g.change.title, g.gain, g.half, g.spread, g.verdict) for g in gains]))
+            file.write(draw([(g.change.group, title_of(g.change), g.gain, g.half, g.spread, g.verdict) for g in gains]))
     text = page.read_text(encoding="utf-8")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     with writing(page) as file:
@@ -128,13 +128,17 @@ HEAD = (
 
 def line(gain: Gain) -> str:
     """A row of the table."""
-    against = "" if gain.change.against == "base" else f" (beside: {BY_NAME[gain.change.against].title})"
     spread = "" if np.isnan(gain.spread) else f"± {gain.spread:.3f}"
     half = "" if np.isnan(gain.half) else f" ± {gain.half:.3f}"
     cost = "" if np.isnan(gain.cost) else f"x {gain.cost:.2f}"
     verdict = gain.verdict if gain.verdict == "not decided" else f"**{gain.verdict}**"
     worth = f"{gain.gain:+.3f}{half}"
-    return f"| {gain.change.title}{against} | {_list(gain.rmse)} | {worth} | {spread} | {cost} | {verdict} |"
+    return f"| {title_of(gain.change)} | {_list(gain.rmse)} | {worth} | {spread} | {cost} | {verdict} |"
+
+
+def title_of(change: Change | After) -> str:
+    """With what it is measured against, where that is not the base."""
+    return change.title if change.against == "base" else f"{change.title} (beside {change.against})"
 
 
 def failures(known: Known) -> list[str]:

@@ -31,15 +31,16 @@ def train_change(
     change: Change, seed: int, data: Data, epochs: int | None = None, on_epoch: Any = lambda _: None
 ) -> Result:
     """Train it; what it leaves lies in the cache. Raises InputError where its rows are not its own to change."""
-    from fkpsearch.train import train
+    from fkpsearch.train import rows_to_learn, train
 
     settings = settings_for(change, seed, epochs)
     parts = parts_of(settings, data.faces)[0]
     faces, changed = rows_of(change, data.faces, parts, settings)
     made_by, begun = provenance(), time.perf_counter()
     result = Result(change.name, seed, None, None, settings.model_dump(mode="json"), 0.0, data.faces.fingerprint)
-    result = replace(result, rows=len(changed.training), made_by=made_by)
+    result = replace(result, made_by=made_by)
     try:
+        result = replace(result, rows=len(rows_to_learn(settings, faces, changed.training)))
         outcome = train(settings, faces, on_epoch, parts=changed)
     except (Diverged, Infeasible) as why:
         return replace(result, failed=str(why), seconds=round(time.perf_counter() - begun, 1))
