@@ -132,7 +132,7 @@ AUGMENT = (
     Change("elastic", "augment", "with elastic, 4 px", {"augment": {"elastic": 4}}),
     Change("perspective", "augment", "with perspective, 0.1", {"augment": {"perspective": 0.1}}),
     Change(
-        "elastic-perspective", "augment", "with both", {"augment": {"elastic": 4, "perspective": 0.1}},
+        "elastic-perspective", "augment", "with elastic and perspective", {"augment": {"elastic": 4, "perspective": 0.1}},
     ),
     Change("shear", "augment", "with shear, 0.1", {"augment": {"shear": 0.1}}),
     Change("cutout", "augment", "with cutout, up to 24 px", {"augment": {"cutout": 24}}),
@@ -143,10 +143,10 @@ AUGMENT = (
 
 RECIPE = (
     Change("again", "recipe", "nothing but another seed: what chance does", reseed=100),
-    Change("again-2", "recipe", "the same once more", reseed=200),
+    Change("again-2", "recipe", "another seed once more", reseed=200),
     Change("constant", "recipe", "constant learning rate", {"training": {"schedule": {"kind": "constant"}}}),
     Change(
-        "plateau", "recipe", "halved after 3 epochs without a better one",
+        "plateau", "recipe", "plateau: halved after 3 epochs in vain",
         {"training": {"schedule": {"kind": "plateau", "factor": 0.5, "patience": 3}}},
     ),
     Change("warm-up-30", "recipe", "cosine with a warm-up of 30%", {"training": {"schedule": {"warmup": 0.3}}}),
