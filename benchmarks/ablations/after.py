@@ -120,8 +120,9 @@ AFTERS = (
     After("tta-shifts", "the base, mirrored and shifted: ten views", ("base",), with_views("flip and shifts")),
     After("mean-of-3", "the mean of three seeds of the base", ("base", "again", "again-2"), mean_of),
     After("greedy", "a greedy ensemble of all trainings of the seed", (), greedy),
-    # gap: the shape prior, of the helper "rows": shape_prior(kept[0].training.keypoints, kept[0].predictions)
-    # gap: the mean of the readouts, of the helper "heads": mean_of ("base", "dsnt", "simcc")
+    # gap: shape_prior.py: After("shape-prior", "...", ("base",), a function of kept that returns
+    #      shape_prior(one.training, one.settings, one.predictions, one.validation.population)[None], {} for kept[0])
+    # gap: the readouts: After("mean-of-readouts", "...", ("base", "dsnt", "simcc"), mean_of)
 )
 
 

@@ -111,7 +111,7 @@ HEADS = (
         "d1-d2-one-head", "heads", "the deck's D1 and D2, one head each",
         {"model": {"heads": "one", "specialists": "keypoints"}}, against="one-head",
     ),
-    # gap: model.readout, of the helper "heads" (dsnt, simcc)
+    # gap: the readouts: Change("dsnt", "heads", "...", {"model": {"readout": {"kind": "dsnt"}}}), ...
 )  # fmt: skip
 
 ROWS = (
@@ -119,7 +119,7 @@ ROWS = (
         "complete-rows", "rows", "only rows with all 15 labels, one head",
         {"model": {"heads": "one"}, "training": {"rows": "complete"}}, against="one-head",
     ),
-    # gap: rows.py, of the helper "rows" (duplicates merged, poses balanced, relabelled, dropped, pseudo-labels)
+    # gap: rows.py and residuals.py: Change("copies-merged", "rows", "...", rows=copies_merged), ...
 )  # fmt: skip
 
 AUGMENT = (
@@ -132,7 +132,8 @@ AUGMENT = (
     Change("elastic", "augment", "with elastic, 4 px", {"augment": {"elastic": 4}}),
     Change("perspective", "augment", "with perspective, 0.1", {"augment": {"perspective": 0.1}}),
     Change(
-        "elastic-perspective", "augment", "with elastic and perspective", {"augment": {"elastic": 4, "perspective": 0.1}},
+        "elastic-perspective", "augment", "with elastic and perspective",
+        {"augment": {"elastic": 4, "perspective": 0.1}},
     ),
     Change("shear", "augment", "with shear, 0.1", {"augment": {"shear": 0.1}}),
     Change("cutout", "augment", "with cutout, up to 24 px", {"augment": {"cutout": 24}}),

@@ -1,6 +1,7 @@
 """What is known of each change and seed, one JSON file each; and what is kept of its training in the cache.
 
-A file counts as long as its settings are those of the table: a change that is edited is trained again.
+A file counts as long as its settings are those of the table: a change that is edited is trained again. Where the code
+of a change of rows is edited, its files have to be removed by hand.
 """
 
 from __future__ import annotations
