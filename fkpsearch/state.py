@@ -18,7 +18,7 @@ class Epoch:
 
     epoch: int
     loss: float
-    """Mean masked squared error in units (48 px) over the epoch's batches, augmentation on."""
+    """Mean of ``training.loss`` over the epoch's batches, in squared units (48 px), augmentation on."""
     rmse: float
     """Pooled RMSE in pixels on the validation part."""
     best: float

@@ -175,7 +175,8 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         optimizer = build_optimizer(settings.training, steps, *family.slow(net), family.own_optimizer(net))
         # compiled beside it: whoever loads the model's file could not resolve optimiser and loss
         learner = keras.Model(net.inputs, net.outputs, name=net.name)
-        learner.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
+        loss = settings.training.loss.in_epoch(1, settings.training.epochs)
+        learner.compile(optimizer=optimizer, loss=loss, jit_compile=gpu_is_there())
         optimizer.build(learner.trainable_variables)  # or TensorFlow traces the first step twice, a second a net
         learners.append(Learner(learner, member.points, faces, steps, training))
     model.jit_compile = gpu_is_there()
@@ -212,7 +213,10 @@ def faces_of(member: Member, training: Faces) -> Faces:
 def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[float, list[list[Any]]]:
     """Train every net for one epoch: the mean loss of a step, and what :func:`fit_epoch` says to go on from."""
     total, to_go_on = 0.0, []
+    loss_now = settings.training.loss.in_epoch(epoch, settings.training.epochs)
     for learner in learners:
+        if learner.net.loss is not loss_now:  # the optimiser keeps what it has learnt; the step is traced anew
+            learner.net.compile(optimizer=learner.net.optimizer, loss=loss_now, jit_compile=gpu_is_there())
         batches = epoch_batches(
             learner.faces,
             settings.augment,
@@ -249,18 +253,6 @@ def fit_epoch(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, 
     callbacks = [keep] if model.optimizer.use_ema else []
     logs = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=callbacks)
     return float(logs.history["loss"][0]), to_go_on
-
-
-def masked_squared_error(truth: Any, predicted: Any) -> Any:
-    """Mean squared error in units (48 px) over the labelled numbers of a batch.
-
-    ``truth`` ``[b, heads, 15, 3]`` as `pipeline.targets` makes it, ``predicted`` ``[b, heads, 15, 2]`` in pixels.
-    """
-    from keras import ops
-
-    asked = truth[..., 2:]
-    error = (predicted - truth[..., :2]) * (asked / keypoints.HALF)
-    return ops.sum(ops.square(error)) / (2 * ops.maximum(ops.sum(asked), 1.0))
 
 
 def lower_rate_on_plateau(optimizer: Any, plateau: Plateau, history: Sequence[Epoch]) -> None:

@@ -127,13 +127,29 @@ def paired_gain(
     sums over pictures. NaN where one picture only has labels: nothing is known of its spread.
     """
     labelled = ~np.isnan(truth)
-    squares = [np.where(labelled, (one - truth).astype(np.float64) ** 2, 0).sum(axis=(1, 2)) for one in (before, after)]
     _, picture = np.unique(group, return_inverse=True)
-    better = np.bincount(picture, squares[0] - squares[1])
-    counts = np.bincount(picture, labelled.sum(axis=(1, 2)))
-    pictures, total = int((counts > 0).sum()), float(counts.sum())
-    ends = [float(np.sqrt(one.sum() / total)) for one in squares]
-    if pictures < 2 or not sum(ends):
-        return ends[0] - ends[1], float("nan")
-    spread = ((better - better.sum() / total * counts) ** 2).sum() * pictures / (pictures - 1)
-    return ends[0] - ends[1], float(np.sqrt(spread) / total / sum(ends))
+    squares = [np.where(labelled, (one - truth).astype(np.float64) ** 2, 0).sum(axis=(1, 2)) for one in (before, after)]
+    first, second = (np.bincount(picture, one) for one in squares)
+    gain, shares = gain_of_pictures(first, second, np.bincount(picture, labelled.sum(axis=(1, 2))))
+    return gain, spread_of(shares)
+
+
+def gain_of_pictures(
+    before: NDArray[np.float64], after: NDArray[np.float64], labels: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """By how many pixels of RMSE ``after`` is better than ``before``, and each picture's part in how sure that is.
+
+    All ``[p]``: sums of squared errors of a picture and how many of its numbers are labelled. The parts add up to 0;
+    they are NaN for a picture without labels, and for all where there is no error at all.
+    """
+    total = labels.sum()
+    ends = np.sqrt(before.sum() / total), np.sqrt(after.sum() / total)
+    better = before - after
+    known = np.where((labels > 0) & (sum(ends) > 0), labels, np.nan)
+    return float(ends[0] - ends[1]), (better - better.sum() / total * known) / total / (sum(ends) or 1)
+
+
+def spread_of(parts: NDArray[np.float64]) -> float:
+    """The standard error of a gain from its pictures' parts; NaN from one picture."""
+    known = parts[~np.isnan(parts)]
+    return float(np.sqrt((known**2).sum() * len(known) / (len(known) - 1))) if len(known) > 1 else float("nan")

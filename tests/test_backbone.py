@@ -17,6 +17,7 @@ import pytest
 from fkpsearch.cost import cost_of
 from fkpsearch.data import load_data
 from fkpsearch.errors import SettingsError
+from fkpsearch.losses import masked_squared_error
 from fkpsearch.models import Backbone
 from fkpsearch.models.backbone import NETWORKS
 from fkpsearch.once import train_once
@@ -24,7 +25,6 @@ from fkpsearch.part import part_of
 from fkpsearch.recipe import AdamW, Constant, Training, build_optimizer
 from fkpsearch.settings import settings_of
 from fkpsearch.shipment import export
-from fkpsearch.train import masked_squared_error
 
 SMALL = "mobilenet_v2_035"
 

@@ -18,7 +18,8 @@ PACKAGE = Path(fkpsearch.__file__).parent
 ROWS = (
     "errors keypoints plain part limits places device environment messages child",
     "registry warp changes augment models.blocks models.family models.baseline models.lenet5 models.alexnet models.vgg",
-    "models.cnn models.resnet models.pretrained models.backbone models.hypermodel models recipe frame settings",
+    "models.cnn models.resnet models.pretrained models.backbone models.hypermodel models",
+    "losses.squared losses.huber_then_squared losses recipe frame settings",
     "nodes grammar space inverse",
     "accept detect source kaggle data lean folds prepare picture survey portrait painting demo",
     "runtimes answer photograph predict pipeline last_layer state train crossval",

@@ -1,6 +1,6 @@
 """What all families share: a picture goes in, keypoints in pixels come out.
 
-A family is a frozen set of fields and a ``forward``; the stem (pixels to [-1, 1]) and the head
+A family is a frozen set of fields and a ``forward``; the stem (pixels to [-1, 1], or standardised) and the head
 (features to keypoints in pixels) around it are the same for all, so that a saved model takes
 pictures as they are and answers in pixels.
 
@@ -57,6 +57,11 @@ class Family(Part):
         "none", description="one net, the deck's D1 and D2 (4 and 11 keypoints), or a net for each labelling population"
     )
 
+    standardise: bool = Field(
+        False,
+        description="each picture to mean 0 and deviation 1 first, which leaves brightness and contrast nothing to do",
+    )
+
     our_head: ClassVar[bool] = True
     """Whether the last layers are ours, so that training can start at the mean keypoints."""
 
@@ -77,7 +82,7 @@ class Family(Part):
 
     @abstractmethod
     def forward(self, pictures: Tensor) -> Tensor:
-        """Features of float pictures ``[b, 96, 96, 1]`` in [-1, 1]; any shape ``[b, ...]``."""
+        """Features of float pictures ``[b, 96, 96, 1]`` in [-1, 1], or standardised; any shape ``[b, ...]``."""
 
     def bare(self) -> Family:
         """The same network without weights that would have to be read or downloaded."""
@@ -124,7 +129,12 @@ class Family(Part):
 
         heads = 1 if self.specialists == "population" else self.answers
         pictures = keras.Input((keypoints.SIZE, keypoints.SIZE, 1), name="pictures")
-        x = layers.Rescaling(1 / 127.5, offset=-1, name="to_unit_range")(pictures)
+        if self.standardise:  # in gray levels, so that 1 beside their variance only keeps a picture of one level finite
+            x = layers.LayerNormalization(
+                axis=(1, 2, 3), epsilon=1.0, center=False, scale=False, dtype="float32", name="standardise"
+            )(pictures)
+        else:
+            x = layers.Rescaling(1 / 127.5, offset=-1, name="to_unit_range")(pictures)
         x = layers.Flatten(name="features")(self.forward(x))
         # float32 from here on: bfloat16 has steps of half a pixel at 96
         # Zero weights: training starts at the mean keypoints (its bias, see train.py), where random

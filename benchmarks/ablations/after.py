@@ -1,0 +1,184 @@
+"""What is made of finished trainings, their models and answers in the cache: nothing is trained for it.
+
+Where something is chosen by answers to validation pictures, it is scored on others: each half of the pictures is
+answered by what the other half chose, ten halvings of each seed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from changes import BY_NAME, settings_for
+from numpy.typing import NDArray
+from results import Pictures, Result, by_picture, is_current, kept_in, read_results, write_result
+from trained import provenance
+
+from fkpsearch.answer import load_trusted, of_population, predict_heads
+from fkpsearch.data import Data, Faces
+from fkpsearch.device import import_keras
+from fkpsearch.ensemble import REPEATS, Pool, choose, mean_answers
+from fkpsearch.errors import ExportError
+from fkpsearch.folds import parts_of
+from fkpsearch.lean import lean_of
+from fkpsearch.run_folder import MODEL, read_validation
+from fkpsearch.screen import hushed
+from fkpsearch.settings import Settings
+from fkpsearch.views import SETS
+
+Answers = NDArray[np.float32]
+"""[k, v, 15, 2] in pixels: k answers to each picture, whose squared errors are averaged"""
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A finished training."""
+
+    change: str
+    settings: Settings
+    model: Path
+    training: Faces
+    """The training part as the data has it"""
+    validation: Faces
+    rows: NDArray[np.int64]
+    """[v], of the data"""
+    predictions: NDArray[np.float32]
+    """[v, 15, 2] in pixels"""
+
+
+@dataclass(frozen=True)
+class After:
+    """Something that is made of finished trainings of one seed."""
+
+    name: str
+    title: str
+    of: tuple[str, ...]
+    """The changes whose trainings it needs; none = all that are there, at least two"""
+    answers: Callable[[Sequence[Kept]], tuple[Answers, dict[str, Any]]]
+    """What is answered, and what else is worth noting"""
+    against: str = "base"
+    """The change it is measured against"""
+    group: str = "after training"
+
+
+def mean_of(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
+    """All trainings' mean."""
+    predictions = [one.predictions for one in kept]
+    return mean_answers(predictions, [1 / len(kept)] * len(kept))[None], {}
+
+
+def with_views(name: str) -> Callable[[Sequence[Kept]], tuple[Answers, dict[str, Any]]]:
+    """The first training's mean over a set of views."""
+
+    def answers(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
+        from fkpsearch.assemble import view_answers
+
+        with hushed():
+            import_keras()
+        first = kept[0]
+        model, lean = load_trusted(first.model), lean_of(first.training)
+        images, population = first.validation.images, first.validation.population
+        seen = [view_answers(lambda some: predict_heads(model, some), images, view, lean) for view in SETS[name]]
+        return of_population(np.mean(seen, axis=0), population)[None], {}
+
+    return answers
+
+
+def greedy(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
+    """The trainings that answer best together, chosen on the other half of the pictures (`fkpsearch.ensemble`)."""
+    group, truth = kept[0].validation.group, kept[0].validation.truth
+    predictions = np.stack([one.predictions for one in kept])
+    pool = Pool(tuple(range(len(kept))), predictions, truth, group, {})
+    pictures, made = np.unique(group), []
+    for seed in range(REPEATS):
+        first = (np.random.default_rng(seed).permutation(len(pictures)) < len(pictures) // 2)[
+            np.searchsorted(pictures, group)
+        ]
+        answers = np.empty_like(truth)
+        for half in (first, ~first):
+            chosen = choose(
+                replace(pool, predictions=predictions[:, half], truth=truth[half], group=group[half]), "", repeats=0
+            )
+            members = [predictions[one.trial][~half] for one in chosen.members]
+            answers[~half] = mean_answers(members, [one.weight for one in chosen.members])
+        made.append(answers)
+    whole = choose(pool, "")
+    notes = {
+        "members": {kept[one.trial].change: one.picks for one in whole.members},
+        "better than the best one, chosen and scored on halves": round(float(np.mean(whole.honest_gains)), 4),
+        "the same, scored on what it was chosen by": round(whole.gain, 4),
+    }
+    return np.stack(made), notes
+
+
+AFTERS = (
+    After("tta-flip", "the base, also asked about the mirror image", ("base",), with_views("flip")),
+    After("tta-shifts", "the base, mirrored and shifted: ten views", ("base",), with_views("flip and shifts")),
+    After("mean-of-3", "the mean of three seeds of the base", ("base", "again", "again-2"), mean_of),
+    After("greedy", "a greedy ensemble of all trainings of the seed", (), greedy),
+    # gap: shape_prior.py: After("shape-prior", "...", ("base",), a function of kept that returns
+    #      shape_prior(one.training, one.settings, one.predictions, one.validation.population)[None], {} for kept[0])
+    # gap: the readouts: After("mean-of-readouts", "...", ("base", "dsnt", "simcc"), mean_of)
+)
+
+
+def compute_all(data: Data, seeds: range, folder: Path, epochs: int | None = None) -> list[str]:
+    """Compute what is missing or of older trainings; returns a line for each that was computed."""
+    known, said = read_results(folder), []
+    for seed in seeds:
+        there = {name for name in BY_NAME if _finished(known, name, seed, data, epochs)}
+        for after in AFTERS:
+            names = after.of or tuple(name for name in BY_NAME if name in there)
+            if not set(names) <= there or len(names) < (1 if after.of else 2):
+                continue
+            made_of = {name: known[name][seed].rmse for name in names}
+            before = known.get(after.name, {}).get(seed)
+            if before is None or (before.settings, before.data) != (made_of, data.faces.fingerprint):
+                result = compute(after, [read_kept(name, seed, data, epochs) for name in names], seed, made_of, data)
+                write_result(result, folder)
+                said.append(f"{after.name}, seed {seed}: {result.rmse:.3f} px, {result.seconds:.0f} s")
+    return said
+
+
+def compute(after: After, kept: Sequence[Kept], seed: int, made_of: Mapping[str, float | None], data: Data) -> Result:
+    """One of them."""
+    begun, made_by = time.perf_counter(), provenance()
+    answers, notes = after.answers(kept)
+    truth, rows = kept[0].validation.truth, kept[0].rows
+    each = [by_picture(one, truth, rows, data.faces) for one in answers]
+    squares = np.mean([one.squares for one in each], axis=0)
+    pictures = Pictures(each[0].first_row, [round(one, 4) for one in squares.tolist()], each[0].labels)
+    seconds = round(time.perf_counter() - begun, 1)
+    return Result(
+        after.name, seed, round(pictures.rmse, 6), pictures, dict(made_of), seconds, data.faces.fingerprint,
+        notes=notes, made_by=made_by,
+    )  # fmt: skip
+
+
+def _finished(known: Mapping[str, Mapping[int, Result]], name: str, seed: int, data: Data, epochs: int | None) -> bool:
+    """Whether a change's training is there: its result of today's settings, and what the cache keeps of it."""
+    result = known.get(name, {}).get(seed)
+    if result is None or result.rmse is None:
+        return False
+    settings, fingerprint = settings_for(BY_NAME[name], seed, epochs), data.faces.fingerprint
+    if not is_current(result, settings, fingerprint):
+        return False
+    folder = kept_in(BY_NAME[name], seed, fingerprint, epochs)
+    try:
+        return (folder / MODEL).is_file() and abs(read_validation(folder).rmse - result.rmse) < 1e-5
+    except ExportError:
+        return False
+
+
+def read_kept(name: str, seed: int, data: Data, epochs: int | None = None) -> Kept:
+    """From the cache."""
+    settings = settings_for(BY_NAME[name], seed, epochs)
+    folder, parts = kept_in(BY_NAME[name], seed, data.faces.fingerprint, epochs), parts_of(settings, data.faces)[0]
+    return Kept(
+        name, settings, folder / MODEL, data.faces.take(parts.training), data.faces.take(parts.validation),
+        parts.validation, read_validation(folder).predictions,
+    )  # fmt: skip

@@ -1,0 +1,203 @@
+"""What is changed, one thing at a time: the table of the ablations.
+
+A change is laid over `base.yaml`, or acts on the rows that train. Seed s draws weights, order and augmentation, and
+cuts a fresh validation part from what the hold-out leaves; so a change and what it is measured against meet the same
+pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fkpsearch.data import Faces, Split
+from fkpsearch.errors import Problem, SettingsError
+from fkpsearch.plain import read_yaml
+from fkpsearch.settings import Settings, settings_of
+
+BASE = Path(__file__).with_name("base.yaml")
+
+GROUPS = ("heads", "rows", "augment", "recipe", "net", "input", "after training")
+"""In the order of the table"""
+
+Rows = Callable[[Faces, Split, Settings], tuple[Faces, Split]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is done otherwise."""
+
+    name: str
+    """File names carry it"""
+    group: str
+    """One of ``GROUPS``"""
+    title: str
+    """For the table"""
+    patch: Mapping[str, Any] = field(default_factory=dict)
+    """Laid over the base's tree; a mapping of another ``kind`` takes the place of the base's"""
+    rows: Rows | None = None
+    """Changes the training part; all others' rows stay as they are"""
+    against: str = "base"
+    """The change it is measured against"""
+    reseed: int = 0
+    """Added to the seed of weights, order and augmentation; the split stays that of the seed"""
+
+
+def settings_for(change: Change, seed: int, epochs: int | None = None) -> Settings:
+    """The settings of a change's training; ``epochs`` shortens it. Raises SettingsError."""
+    tree = laid_over(read_yaml(BASE, SettingsError), change.patch)
+    tree["seed"] = seed + change.reseed
+    tree["split"] = {"redraw": seed}
+    if epochs:
+        tree["training"]["epochs"] = epochs
+    return settings_of(tree, f"the change {change.name}")
+
+
+def laid_over(tree: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the tree with the patch's values in it."""
+    made = dict(tree)
+    for name, value in patch.items():
+        before = made.get(name)
+        merges = isinstance(before, dict) and isinstance(value, Mapping)
+        if merges and value.get("kind", before.get("kind")) == before.get("kind"):
+            made[name] = laid_over(before, value)
+        else:
+            made[name] = value
+    return made
+
+
+def find_change(name: str) -> Change:
+    """By its name. Raises SettingsError."""
+    if name not in BY_NAME:
+        raise SettingsError(Problem("--only", "is not a change", name, f"known: {', '.join(BY_NAME)}"))
+    return BY_NAME[name]
+
+
+LIGHT = {"brightness": 20, "contrast": 0.3}
+"""The base's"""
+GEOMETRY = {"flip": 0.5, "rotation": 10, "scale": 0.1, "shift": 5}
+"""The base's"""
+
+RESIDUAL = {
+    "kind": "resnet",
+    "heads": "population",
+    "activation": {"kind": "leaky_relu", "alpha": 0.1},
+    "dense": {"width": 256, "dropout": 0.2},
+}
+
+
+def _off(*dials: str) -> dict[str, float]:
+    return dict.fromkeys(dials, 0)
+
+
+def _times(factor: float) -> dict[str, float]:
+    """The base's strengths but for the flip, which has none."""
+    return {name: round(value * factor, 3) for name, value in {**GEOMETRY, **LIGHT}.items() if name != "flip"}
+
+
+HEADS = (
+    Change("one-head", "heads", "one head for both populations", {"model": {"heads": "one"}}),
+    Change(
+        "two-nets", "heads", "a net for each population",
+        {"model": {"heads": "one", "specialists": "population"}},
+    ),
+    Change(
+        "d1-d2", "heads", "the deck's D1 and D2, each with a head a population",
+        {"model": {"specialists": "keypoints"}},
+    ),
+    Change(
+        "d1-d2-one-head", "heads", "the deck's D1 and D2, one head each",
+        {"model": {"heads": "one", "specialists": "keypoints"}}, against="one-head",
+    ),
+    # gap: the readouts: Change("dsnt", "heads", "...", {"model": {"readout": {"kind": "dsnt"}}}), ...
+)  # fmt: skip
+
+ROWS = (
+    Change(
+        "complete-rows", "rows", "only rows with all 15 labels, one head",
+        {"model": {"heads": "one"}, "training": {"rows": "complete"}}, against="one-head",
+    ),
+    # gap: rows.py and residuals.py: Change("copies-merged", "rows", "...", rows=copies_merged), ...
+)  # fmt: skip
+
+AUGMENT = (
+    Change("no-augment", "augment", "no augmentation", {"augment": _off(*GEOMETRY, *LIGHT)}),
+    Change("light-only", "augment", "light alone", {"augment": _off(*GEOMETRY)}),
+    Change("geometry-only", "augment", "geometry alone", {"augment": _off(*LIGHT)}),
+    Change("no-flip", "augment", "no mirror", {"augment": {"flip": 0}}),
+    Change("half-strength", "augment", "half as strong", {"augment": _times(0.5)}),
+    Change("stronger", "augment", "1.5 times as strong", {"augment": _times(1.5)}),
+    Change("elastic", "augment", "with elastic, 4 px", {"augment": {"elastic": 4}}),
+    Change("perspective", "augment", "with perspective, 0.1", {"augment": {"perspective": 0.1}}),
+    Change(
+        "elastic-perspective", "augment", "with elastic and perspective",
+        {"augment": {"elastic": 4, "perspective": 0.1}},
+    ),
+    Change("shear", "augment", "with shear, 0.1", {"augment": {"shear": 0.1}}),
+    Change("cutout", "augment", "with cutout, up to 24 px", {"augment": {"cutout": 24}}),
+    Change("blur", "augment", "with blur, up to 1 px", {"augment": {"blur": 1}}),
+    Change("noise", "augment", "with noise, up to 8 gray levels", {"augment": {"noise": 8}}),
+    Change("equalise", "augment", "with every second histogram equalised", {"augment": {"equalise": 0.5}}),
+)  # fmt: skip
+
+RECIPE = (
+    Change("again", "recipe", "nothing but another seed: what chance does", reseed=100),
+    Change("again-2", "recipe", "another seed once more", reseed=200),
+    Change("constant", "recipe", "constant learning rate", {"training": {"schedule": {"kind": "constant"}}}),
+    Change(
+        "plateau", "recipe", "plateau: halved after 3 epochs in vain",
+        {"training": {"schedule": {"kind": "plateau", "factor": 0.5, "patience": 3}}},
+    ),
+    Change("warm-up-30", "recipe", "cosine with a warm-up of 30%", {"training": {"schedule": {"warmup": 0.3}}}),
+    Change(
+        "one-cycle", "recipe", "one cycle: two straight lines, 30% up",
+        {"training": {"schedule": {"kind": "one_cycle", "warmup": 0.3}}},
+    ),
+    Change(
+        "huber", "recipe", "Huber's loss (3 px) in the first half, then squared",
+        {"training": {"loss": {"kind": "huber_then_squared", "delta": 3.0, "share": 0.5}}},
+    ),
+    Change("no-averaging", "recipe", "weights not averaged", {"training": {"averaging": 0}}),
+    Change("averaging-99", "recipe", "weights averaged with decay 0.99", {"training": {"averaging": 0.99}}),
+    # Adam is AdamW without decay, so the two are one change
+    Change(
+        "adam", "recipe", "Adam, no weight decay",
+        {"training": {"optimizer": {"kind": "adam", "learning_rate": 3e-3}}},
+    ),
+    Change("decay-05", "recipe", "weight decay 5e-2", {"training": {"optimizer": {"weight_decay": 5e-2}}}),
+    Change("batch-32", "recipe", "batches of 32", {"training": {"batch_size": 32}}),
+    Change("batch-128", "recipe", "batches of 128", {"training": {"batch_size": 128}}),
+    Change("epochs-50", "recipe", "50 epochs", {"training": {"epochs": 50}}),
+    Change("epochs-100", "recipe", "100 epochs", {"training": {"epochs": 100}}),
+)  # fmt: skip
+
+NET = (
+    Change("relu", "net", "ReLU", {"model": {"activation": {"kind": "relu"}}}),
+    Change("leaky-30", "net", "leaky ReLU, slope 0.3", {"model": {"activation": {"alpha": 0.3}}}),
+    Change("no-dropout", "net", "no dropout", {"model": {"dense": {"dropout": 0}}}),
+    # 12.3 and 12.0 million multiply-adds a picture, where the base has 12.7
+    Change(
+        "residual", "net", "residual: 96 px, four stages of a block, width 9",
+        {"model": {**RESIDUAL, "input_size": 96, "width": 9, "stages": 4, "blocks": 1}},
+    ),
+    Change(
+        "residual-48", "net", "residual: 48 px, three stages of two blocks, width 14",
+        {"model": {**RESIDUAL, "input_size": 48, "width": 14, "stages": 3, "blocks": 2}},
+    ),
+)  # fmt: skip
+
+INPUT = (
+    Change("96-px", "input", "96 px, the same convolutions", {"model": {"input_size": 96}}),
+    Change("96-px-4-blocks", "input", "96 px, a fourth block", {"model": {"input_size": 96, "blocks": 4}}),
+    Change("standardise", "input", "each picture standardised", {"model": {"standardise": True}}),
+    Change(
+        "standardise-no-light", "input", "standardised, no light",
+        {"model": {"standardise": True}, "augment": _off(*LIGHT)}, against="geometry-only",
+    ),
+)  # fmt: skip
+
+CHANGES = (Change("base", "", "the base"), *HEADS, *ROWS, *AUGMENT, *RECIPE, *NET, *INPUT)
+
+BY_NAME = {change.name: change for change in CHANGES}

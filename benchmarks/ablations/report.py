@@ -1,0 +1,168 @@
+"""The table and the figure of docs/accuracy.md, of all results that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from after import AFTERS, After
+from changes import BY_NAME, CHANGES, GROUPS, Change
+from figure import draw
+from numpy.typing import NDArray
+from results import HERE, Result, read_results
+
+from fkpsearch.plain import writing
+from fkpsearch.views import gain_of_pictures, spread_of
+
+PAGE = HERE.parents[1] / "docs" / "accuracy.md"
+FIGURE = PAGE.with_suffix(".svg")
+BEGIN, END = "<!-- ablations -->", "<!-- end of the ablations -->"
+
+Known = Mapping[str, Mapping[int, Result]]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a change is worth beside what it is measured against."""
+
+    change: Change | After
+    rmse: tuple[float, ...]
+    """Validation RMSE in pixels of each seed that both have"""
+    gain: float
+    """Pixels by which it is better, the mean over these seeds"""
+    half: float
+    """Half of the 95% interval of Student's t over the seeds, paired; NaN from one seed"""
+    spread: float
+    """Standard error over pictures, seeds pooled; NaN where it is not known"""
+    cost: float
+    """Its seconds beside the other's; NaN where it trains nothing"""
+
+    @property
+    def verdict(self) -> str:
+        """By the interval."""
+        if not abs(self.gain) > self.half:  # nor if that is NaN
+            return "not decided"
+        return "pays" if self.gain > 0 else "costs"
+
+
+def gain_of(change: Change | After, known: Known) -> Gain | None:
+    """None where no seed has both."""
+    pairs = [
+        (known[change.against][seed], one)
+        for seed, one in sorted(known.get(change.name, {}).items())
+        if one.rmse is not None and _has(known, change.against, seed)
+    ]
+    if not pairs:
+        return None
+    from scipy.stats import t
+
+    gains = np.array([before.rmse - after.rmse for before, after in pairs])  # type: ignore[operator]
+    count = len(gains)
+    half = t.ppf(0.975, count - 1) * gains.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
+    cost = np.mean([one.seconds for _, one in pairs]) / np.mean([one.seconds for one, _ in pairs])
+    return Gain(
+        change=change,
+        rmse=tuple(float(one.rmse) for _, one in pairs if one.rmse is not None),
+        gain=float(gains.mean()),
+        half=float(half),
+        spread=spread_over_pictures(pairs),
+        cost=float("nan") if isinstance(change, After) else float(cost),
+    )
+
+
+def _has(known: Known, name: str, seed: int) -> bool:
+    return seed in known.get(name, {}) and known[name][seed].rmse is not None
+
+
+def spread_over_pictures(pairs: Sequence[tuple[Result, Result]]) -> float:
+    """The standard error over pictures of the mean gain of some seeds; a picture that several have is one."""
+    parts: dict[int, list[float]] = {}
+    for before, after in pairs:
+        assert before.pictures
+        assert after.pictures
+        if before.pictures.first_row != after.pictures.first_row:
+            return float("nan")
+        squares = [np.array(one.pictures.squares) for one in (before, after) if one.pictures]
+        _, of_seed = gain_of_pictures(squares[0], squares[1], np.array(before.pictures.labels, np.float64))
+        for row, part in zip(before.pictures.first_row, of_seed.tolist(), strict=True):
+            parts.setdefault(row, []).append(part)
+    return spread_of(np.array([np.nansum(one) for one in parts.values()]) / len(pairs))
+
+
+def write_page(results: Path, page: Path = PAGE, picture: Path = FIGURE) -> None:
+    """Write the table between the page's two marks, and the figure beside it."""
+    known = read_results(results)
+    gains = [gain for change in (*CHANGES[1:], *AFTERS) if (gain := gain_of(change, known))]
+    if gains:
+        with writing(picture) as file:
+            file.write(draw([(g.change.group, title_of(g.change), g.gain, g.half, g.spread, g.verdict) for g in gains]))
+    text = page.read_text(encoding="utf-8")
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    with writing(page) as file:
+        file.write(f"{before}{BEGIN}\n\n{section(known, gains, picture.name)}\n\n{END}{after}")
+
+
+def section(known: Known, gains: Sequence[Gain], picture: str) -> str:
+    """What stands between the marks."""
+    base = known.get("base", {})
+    if not base:
+        return "No result is there yet."
+    values = [one.rmse for one in base.values() if one.rmse is not None]
+    seconds = f"a training of it takes {np.mean([one.seconds for one in base.values()]):.0f} s of a core"
+    parts = [f"The base has {_list(values)} px, a mean of {np.mean(values):.3f} px; {seconds}."]
+    if gains:
+        parts.append(f"![What each change is worth, with its 95% interval]({picture})")
+    for group in GROUPS:
+        if lines := [line(gain) for gain in gains if gain.change.group == group]:
+            parts.append("\n".join([f"### {group.capitalize()}", "", *HEAD, *lines]))
+    return "\n\n".join([*parts, *failures(known), *notes(known)])
+
+
+HEAD = (
+    "| change | validation px, seed by seed | gain px, 95% | over pictures | time | |",
+    "|---|---|---|---|---|---|",
+)
+
+
+def line(gain: Gain) -> str:
+    """A row of the table."""
+    spread = "" if np.isnan(gain.spread) else f"± {gain.spread:.3f}"
+    half = "" if np.isnan(gain.half) else f" ± {gain.half:.3f}"
+    cost = "" if np.isnan(gain.cost) else f"x {gain.cost:.2f}"
+    verdict = gain.verdict if gain.verdict == "not decided" else f"**{gain.verdict}**"
+    worth = f"{gain.gain:+.3f}{half}"
+    return f"| {title_of(gain.change)} | {_list(gain.rmse)} | {worth} | {spread} | {cost} | {verdict} |"
+
+
+def title_of(change: Change | After) -> str:
+    """With what it is measured against, where that is not the base."""
+    return change.title if change.against == "base" else f"{change.title} (beside {change.against})"
+
+
+def failures(known: Known) -> list[str]:
+    """What came to no result."""
+    found = [one for name in BY_NAME for _, one in sorted(known.get(name, {}).items()) if one.failed]
+    lines = [f"- {BY_NAME[one.change].title}, seed {one.seed}: {one.failed}" for one in found]
+    return ["\n".join(["### Failed", "", *lines])] if lines else []
+
+
+def notes(known: Known) -> list[str]:
+    """What else was measured, a line a seed."""
+    lines = []
+    for after in AFTERS:
+        for seed, one in sorted(known.get(after.name, {}).items()):
+            told = [f"{what}: {_plain(value)}" for what, value in one.notes.items()]
+            lines += [f"- {after.title}, seed {seed}: {'; '.join(told)}"] if told else []
+    return ["\n".join(["### Of what they are made", "", *lines])] if lines else []
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} x {count}" if count != 1 else str(name) for name, count in value.items())
+    return f"{value:+.3f} px" if isinstance(value, float) else str(value)
+
+
+def _list(values: Sequence[float] | NDArray[np.float64]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
