@@ -58,7 +58,7 @@ class Learner:
     """One net of the model and what it learns from."""
 
     net: Any
-    """Compiled ``keras.Model``, pictures -> ``[b, heads, points, 2]`` in pixels"""
+    """Compiled ``keras.Model``, pictures -> what the readout is trained on, ``[b, heads, points, ...]``"""
     points: tuple[int, ...]
     """Keypoints it answers"""
     faces: Faces
@@ -168,14 +168,15 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
     for member, net in zip(family.members, family.nets(model), strict=True):
         faces = faces_of(member, training)
         if family.our_head:
-            start_at_the_mean(net, faces, member.points)
-            lend_answers(net, training, member.points)
+            start_at_the_mean(net, faces, member.points, family.readout)
+            lend_answers(net, training, member.points, family.readout)
         faces = enlarge(faces, settings.augment, settings.seed)
         steps = steps_an_epoch(faces, settings.training.batch_size)
         optimizer = build_optimizer(settings.training, steps, *family.slow(net), family.own_optimizer(net))
         # compiled beside it: whoever loads the model's file could not resolve optimiser and loss
-        learner = keras.Model(net.inputs, net.outputs, name=net.name)
-        learner.compile(optimizer=optimizer, loss=masked_squared_error, jit_compile=gpu_is_there())
+        trained_on, loss = family.objective(net)
+        learner = keras.Model(net.inputs, trained_on, name=net.name)
+        learner.compile(optimizer=optimizer, loss=loss, jit_compile=gpu_is_there())
         optimizer.build(learner.trainable_variables)  # or TensorFlow traces the first step twice, a second a net
         learners.append(Learner(learner, member.points, faces, steps, training))
     model.jit_compile = gpu_is_there()
@@ -224,7 +225,7 @@ def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[f
         )
         loss, weights = fit_epoch(learner.net, batches, learner.steps)
         if settings.model.our_head:
-            lend_answers(learner.net, learner.training, learner.points)
+            lend_answers(learner.net, learner.training, learner.points, settings.model.readout)
         total += loss * learner.steps
         to_go_on.append(weights)
     return total / sum(learner.steps for learner in learners), to_go_on
@@ -249,18 +250,6 @@ def fit_epoch(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, 
     callbacks = [keep] if model.optimizer.use_ema else []
     logs = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=callbacks)
     return float(logs.history["loss"][0]), to_go_on
-
-
-def masked_squared_error(truth: Any, predicted: Any) -> Any:
-    """Mean squared error in units (48 px) over the labelled numbers of a batch.
-
-    ``truth`` ``[b, heads, 15, 3]`` as `pipeline.targets` makes it, ``predicted`` ``[b, heads, 15, 2]`` in pixels.
-    """
-    from keras import ops
-
-    asked = truth[..., 2:]
-    error = (predicted - truth[..., :2]) * (asked / keypoints.HALF)
-    return ops.sum(ops.square(error)) / (2 * ops.maximum(ops.sum(asked), 1.0))
 
 
 def lower_rate_on_plateau(optimizer: Any, plateau: Plateau, history: Sequence[Epoch]) -> None:
