@@ -174,8 +174,8 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         steps = steps_an_epoch(faces, settings.training.batch_size)
         optimizer = build_optimizer(settings.training, steps, *family.slow(net), family.own_optimizer(net))
         # compiled beside it: whoever loads the model's file could not resolve optimiser and loss
-        trained_on, loss = family.objective(net)
-        learner = keras.Model(net.inputs, trained_on, name=net.name)
+        learner = keras.Model(net.inputs, family.readout.trained_on(net), name=net.name)
+        loss = family.readout.loss(masked_squared_error)
         learner.compile(optimizer=optimizer, loss=loss, jit_compile=gpu_is_there())
         optimizer.build(learner.trainable_variables)  # or TensorFlow traces the first step twice, a second a net
         learners.append(Learner(learner, member.points, faces, steps, training))
@@ -250,6 +250,18 @@ def fit_epoch(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, 
     callbacks = [keep] if model.optimizer.use_ema else []
     logs = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=callbacks)
     return float(logs.history["loss"][0]), to_go_on
+
+
+def masked_squared_error(truth: Any, predicted: Any) -> Any:
+    """Mean squared error in units (48 px) over the labelled numbers of a batch.
+
+    ``truth`` ``[b, heads, 15, 3]`` as `pipeline.targets` makes it, ``predicted`` ``[b, heads, 15, 2]`` in pixels.
+    """
+    from keras import ops
+
+    asked = truth[..., 2:]
+    error = (predicted - truth[..., :2]) * (asked / keypoints.HALF)
+    return ops.sum(ops.square(error)) / (2 * ops.maximum(ops.sum(asked), 1.0))
 
 
 def lower_rate_on_plateau(optimizer: Any, plateau: Plateau, history: Sequence[Epoch]) -> None:

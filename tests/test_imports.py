@@ -18,7 +18,7 @@ PACKAGE = Path(fkpsearch.__file__).parent
 ROWS = (
     "errors keypoints plain part limits places device environment messages child",
     "registry warp changes augment models.blocks",
-    "models.readouts.readout models.readouts.losses models.readouts.decoder",
+    "models.readouts.readout models.readouts.divergence models.readouts.decoder",
     "models.readouts.dense models.readouts.dsnt models.readouts.simcc models.readouts.mean models.readouts",
     "models.family models.baseline models.lenet5 models.alexnet models.vgg",
     "models.cnn models.resnet models.pretrained models.backbone models.hypermodel models recipe frame settings",

@@ -21,7 +21,7 @@ from fkpsearch import keypoints
 from fkpsearch.models.blocks import Tensor
 from fkpsearch.models.readouts import AnyReadout, Dense
 from fkpsearch.models.readouts.decoder import reaches
-from fkpsearch.models.readouts.readout import Loss, in_pixels
+from fkpsearch.models.readouts.readout import in_pixels
 from fkpsearch.part import Part
 
 ALL = tuple(range(keypoints.COUNT))
@@ -131,10 +131,6 @@ class Family(Part):
             x = ops.take(ops.concatenate(answers, axis=2), [*ALL, *sparse], axis=2)
             x = layers.Reshape((self.answers, keypoints.COUNT, 2), dtype="float32", name="heads")(x)
         return keras.Model(pictures, x, name=str(getattr(self, "kind", "model")))
-
-    def objective(self, net: Any) -> tuple[Tensor, Loss]:
-        """What one of the nets is trained on, ``[b, heads, points, ...]``, and the loss of that; not saved with it."""
-        return self.readout.objective(net)
 
     def nets(self, model: Any) -> tuple[Any, ...]:
         """The members' nets in a built model, each from pictures to ``[b, heads, points, 2]`` in pixels."""

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch.models.blocks import Tensor
-from fkpsearch.models.readouts.losses import masked_squared_error
-from fkpsearch.models.readouts.readout import Loss, Readout, columns_of, in_pixels
+from fkpsearch.models.readouts.readout import Loss, Readout, columns_of
 
 
 class Dense(Readout):
@@ -29,8 +28,11 @@ class Dense(Readout):
         x = layers.Dense(heads * points * 2, kernel_initializer="zeros", dtype="float32", name="keypoints")(x)
         return layers.Reshape((heads, points, 2), dtype="float32", name="heads")(x)
 
-    def objective(self, net: Any) -> tuple[Tensor, Loss]:
-        return net.output, masked_squared_error
+    def trained_on(self, net: Any) -> Tensor:
+        return net.output
+
+    def loss(self, answers: Loss) -> Loss:
+        return answers
 
     def start(self, net: Any, places: NDArray[np.floating]) -> None:
         layer = net.get_layer("keypoints")
@@ -42,7 +44,3 @@ class Dense(Readout):
         kernel, bias = layer.get_weights()
         numbers = (2 * columns_of(source)[:, None] + np.arange(2)).reshape(-1)
         layer.set_weights([kernel[:, numbers], bias[numbers]])
-
-    def beside(self, net: Any) -> tuple[Tensor, Loss]:
-        """Its objective in a net where another readout answers, too."""
-        return in_pixels(net.get_layer("heads").output), masked_squared_error

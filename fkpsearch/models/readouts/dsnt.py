@@ -8,6 +8,7 @@ Jensen-Shannon divergence of the heatmap from a Gaussian about the label keeps t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from pydantic import Field
 
 from fkpsearch.models.blocks import Tensor
 from fkpsearch.models.readouts.decoder import decode
-from fkpsearch.models.readouts.losses import divergence, gaussians, masked_mean, masked_squared_error
+from fkpsearch.models.readouts.divergence import divergence, gaussians, masked_mean
 from fkpsearch.models.readouts.readout import ASTRAY, Loss, Readout, centres, columns_of, in_pixels
 
 
@@ -48,23 +49,18 @@ class Dsnt(Readout):
         x = ops.matmul(x, grid(side))
         return layers.Reshape((heads, points, 2), dtype="float32", name="expected")(x)
 
-    def objective(self, net: Any) -> tuple[Tensor, Loss]:
-        from keras import layers, ops
+    def trained_on(self, net: Any) -> Tensor:
+        """Its answers, and the heatmaps' cells where they are trained, too."""
+        from keras import layers
 
         answers = in_pixels(net.get_layer("expected").output)
         if not self.regulariser:
-            return answers, masked_squared_error
+            return answers
         cells = layers.Reshape((*answers.shape[1:3], self.side**2), dtype="float32")(net.get_layer("cells").output)
+        return layers.Concatenate(dtype="float32")([answers, cells])
 
-        def loss(truth: Any, predicted: Any) -> Any:
-            got = predicted[..., 2:]
-            axes = gaussians(truth, self.side, self.sigma)
-            wanted = ops.reshape(axes[..., 1, :, None] * axes[..., 0, None, :], ops.shape(got))
-            middle = (wanted + got) / 2
-            shannon = (divergence(wanted, middle) + divergence(got, middle)) / 2
-            return masked_squared_error(truth, predicted[..., :2]) + self.regulariser * masked_mean(truth, shannon)
-
-        return layers.Concatenate(dtype="float32")([answers, cells]), loss
+    def loss(self, answers: Loss) -> Loss:
+        return shaped(self, answers) if self.regulariser else answers
 
     def start(self, net: Any, places: NDArray[np.floating]) -> None:
         layer = net.get_layer("heatmaps")
@@ -76,6 +72,23 @@ class Dsnt(Readout):
     def lend(self, net: Any, source: NDArray[np.int64]) -> None:
         layer, columns = net.get_layer("heatmaps"), columns_of(source)
         layer.set_weights([weight[..., columns] for weight in layer.get_weights()])
+
+
+@cache
+def shaped(readout: Dsnt, answers: Loss) -> Loss:
+    """The loss of answers and heatmaps ``[b, heads, points, 2 + side * side]``."""
+
+    def loss(truth: Any, predicted: Any) -> Any:
+        from keras import ops
+
+        got = predicted[..., 2:]
+        axes = gaussians(truth, readout.side, readout.sigma)
+        wanted = ops.reshape(axes[..., 1, :, None] * axes[..., 0, None, :], ops.shape(got))
+        middle = (wanted + got) / 2
+        shannon = (divergence(wanted, middle) + divergence(got, middle)) / 2
+        return answers(truth, predicted[..., :2]) + readout.regulariser * masked_mean(truth, shannon)
+
+    return loss
 
 
 def grid(side: int) -> NDArray[np.float32]:

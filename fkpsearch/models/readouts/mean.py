@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import Field
 from fkpsearch.models.blocks import Tensor
 from fkpsearch.models.readouts.dense import Dense
 from fkpsearch.models.readouts.dsnt import Dsnt
-from fkpsearch.models.readouts.readout import Loss, Readout
+from fkpsearch.models.readouts.readout import Loss, Readout, in_pixels
 from fkpsearch.models.readouts.simcc import Simcc
 
 
@@ -35,15 +36,15 @@ class Mean(Readout):
         both = [one.units(features, maps, heads, points) for one in (Dense(), self.beside)]
         return layers.Average(dtype="float32", name="mean_of_readouts")(both)
 
-    def objective(self, net: Any) -> tuple[Tensor, Loss]:
+    def trained_on(self, net: Any) -> Tensor:
+        """The dense answers, then what the other readout is trained on."""
         from keras import layers
 
-        (one, loss), (other, other_loss) = Dense().beside(net), self.beside.objective(net)
+        dense = in_pixels(net.get_layer("heads").output)
+        return layers.Concatenate(dtype="float32")([dense, self.beside.trained_on(net)])
 
-        def both(truth: Any, predicted: Any) -> Any:
-            return loss(truth, predicted[..., :2]) + other_loss(truth, predicted[..., 2:])
-
-        return layers.Concatenate(dtype="float32")([one, other]), both
+    def loss(self, answers: Loss) -> Loss:
+        return summed(answers, self.beside.loss(answers))
 
     def start(self, net: Any, places: NDArray[np.floating]) -> None:
         for one in (Dense(), self.beside):
@@ -52,3 +53,13 @@ class Mean(Readout):
     def lend(self, net: Any, source: NDArray[np.int64]) -> None:
         for one in (Dense(), self.beside):
             one.lend(net, source)
+
+
+@cache
+def summed(dense: Loss, beside: Loss) -> Loss:
+    """The loss of both, each of its own part."""
+
+    def loss(truth: Any, predicted: Any) -> Any:
+        return dense(truth, predicted[..., :2]) + beside(truth, predicted[..., 2:])
+
+    return loss

@@ -18,7 +18,7 @@ from fkpsearch.models.blocks import Tensor
 from fkpsearch.part import Part
 
 Loss = Callable[[Any, Any], Any]
-"""Truth ``[b, heads, points, 3]`` as `pipeline.targets` makes it, and what a readout is trained on -> a number"""
+"""Truth ``[b, heads, points, 3]`` as `pipeline.targets` makes it, and what is trained on it -> a number"""
 
 ASTRAY = 8 / keypoints.HALF
 """How far from its start an untrained net takes a keypoint to lie, in units: 8 pixels, as far as augmented ones do."""
@@ -37,8 +37,12 @@ class Readout(Part):
         """float32 ``[b, heads, points, 2]`` in units; what it does not read may be None and empty."""
 
     @abstractmethod
-    def objective(self, net: Any) -> tuple[Tensor, Loss]:
-        """What a built net is trained on, ``[b, heads, points, ...]``, and the loss of that."""
+    def trained_on(self, net: Any) -> Tensor:
+        """What of a built net learns: ``[b, heads, points, 2 or more]``, its answers in pixels first."""
+
+    @abstractmethod
+    def loss(self, answers: Loss) -> Loss:
+        """The loss of that, where ``answers`` is the one of answers in pixels; the same object for the same one."""
 
     @abstractmethod
     def start(self, net: Any, places: NDArray[np.floating]) -> None:

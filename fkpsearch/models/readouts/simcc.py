@@ -9,6 +9,7 @@ the bins' centres (the paper takes the likeliest bin; the score wants the mean).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from fkpsearch.models.blocks import Tensor
 from fkpsearch.models.readouts.decoder import decode
-from fkpsearch.models.readouts.losses import divergence, gaussians, masked_mean, masked_squared_error
+from fkpsearch.models.readouts.divergence import divergence, gaussians, masked_mean
 from fkpsearch.models.readouts.readout import ASTRAY, Loss, Readout, centres, columns_of, in_pixels
 
 
@@ -52,21 +53,18 @@ class Simcc(Readout):
         x = ops.matmul(x, centres(self.bins)[:, None])
         return layers.Reshape((heads, points, 2), dtype="float32", name="expected")(x)
 
-    def objective(self, net: Any) -> tuple[Tensor, Loss]:
-        from keras import layers, ops
+    def trained_on(self, net: Any) -> Tensor:
+        """Its answers, and the bins where they are trained, too."""
+        from keras import layers
 
         answers = in_pixels(net.get_layer("expected").output)
         if not self.classes:
-            return answers, masked_squared_error
+            return answers
         bins = layers.Reshape((*answers.shape[1:3], 2 * self.bins), dtype="float32")(net.get_layer("bins").output)
+        return layers.Concatenate(dtype="float32")([answers, bins])
 
-        def loss(truth: Any, predicted: Any) -> Any:
-            wanted = gaussians(truth, self.bins, self.sigma)
-            apart = divergence(wanted, ops.reshape(predicted[..., 2:], ops.shape(wanted)))
-            classes = masked_mean(truth, ops.mean(apart, axis=-1))
-            return masked_squared_error(truth, predicted[..., :2]) + self.classes * classes
-
-        return layers.Concatenate(dtype="float32")([answers, bins]), loss
+    def loss(self, answers: Loss) -> Loss:
+        return classified(self, answers) if self.classes else answers
 
     def start(self, net: Any, places: NDArray[np.floating]) -> None:
         layer = net.get_layer("classes")
@@ -80,3 +78,18 @@ class Simcc(Readout):
         maps.set_weights([weight[..., columns] for weight in maps.get_weights()])
         kernel, bias = classes.get_weights()
         classes.set_weights([kernel, bias[columns]])
+
+
+@cache
+def classified(readout: Simcc, answers: Loss) -> Loss:
+    """The loss of answers and bins ``[b, heads, points, 2 + 2 * bins]``."""
+
+    def loss(truth: Any, predicted: Any) -> Any:
+        from keras import ops
+
+        wanted = gaussians(truth, readout.bins, readout.sigma)
+        apart = divergence(wanted, ops.reshape(predicted[..., 2:], ops.shape(wanted)))
+        classes = masked_mean(truth, ops.mean(apart, axis=-1))
+        return answers(truth, predicted[..., :2]) + readout.classes * classes
+
+    return loss

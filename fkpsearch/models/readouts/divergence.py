@@ -1,4 +1,4 @@
-"""Losses over labelled numbers only; NaN never comes here, it is a label with weight 0."""
+"""How far probabilities are from a Gaussian about a label; what is not labelled has weight 0."""
 
 from __future__ import annotations
 
@@ -11,20 +11,8 @@ LEAST = 1e-7
 """Added to probabilities before their logarithm"""
 
 
-def masked_squared_error(truth: Any, predicted: Any) -> Any:
-    """Mean squared error in units (48 px) over the labelled numbers of a batch.
-
-    ``truth`` ``[b, heads, 15, 3]`` as `pipeline.targets` makes it, ``predicted`` ``[b, heads, 15, 2]`` in pixels.
-    """
-    from keras import ops
-
-    asked = truth[..., 2:]
-    error = (predicted - truth[..., :2]) * (asked / keypoints.HALF)
-    return ops.sum(ops.square(error)) / (2 * ops.maximum(ops.sum(asked), 1.0))
-
-
 def masked_mean(truth: Any, values: Any) -> Any:
-    """The mean of ``values`` ``[b, heads, points]`` over those labelled in ``truth``; 0 where there is none."""
+    """The mean of ``values`` ``[b, heads, points]`` by the weights in ``truth``; 0 where nothing is labelled."""
     from keras import ops
 
     asked = truth[..., 2]
