@@ -36,6 +36,14 @@ MODELS: dict[str, dict[str, Any]] = {
     "cnn": {"kind": "cnn", "heads": "population", "dense": {"width": 512, "dropout": 0.5}},
     "cnn, D1 and D2": {"kind": "cnn", "input_size": 48, "blocks": 3, "specialists": "keypoints"},
     "cnn, a net a population": {"kind": "cnn", "input_size": 48, "blocks": 3, "specialists": "population"},
+    "cnn, dsnt": {"kind": "cnn", "input_size": 48, "blocks": 3, "readout": {"kind": "dsnt"}},
+    "cnn, simcc": {"kind": "cnn", "input_size": 48, "blocks": 3, "readout": {"kind": "simcc"}},
+    "cnn, dense and simcc": {
+        "kind": "cnn",
+        "input_size": 48,
+        "blocks": 3,
+        "readout": {"kind": "mean", "beside": {"kind": "simcc"}},
+    },
     "alexnet": {"kind": "alexnet", "width": 24, "dense": {"width": 512, "dropout": 0.5}},
     "vgg": {"kind": "vgg"},
     "resnet": {"kind": "resnet"},
@@ -52,7 +60,7 @@ def stirred(tree: dict[str, Any], rng: np.random.Generator) -> Any:
     model = settings_of({"model": tree}, "x").model.build(lent=(0, 3))
     for layer in model._flatten_layers():
         shapes = [weight.shape for weight in layer.get_weights()]
-        if layer.name == "keypoints":
+        if layer.name in ("keypoints", "heatmaps", "classes"):
             layer.set_weights([rng.normal(0, 0.3 / shapes[0][0] ** 0.5, shapes[0]), layer.get_weights()[1]])
         elif isinstance(layer, keras.layers.BatchNormalization):
             spread = {"gamma": (0.7, 1.3), "beta": (-0.5, 0.5), "moving_mean": (-0.5, 0.5)}

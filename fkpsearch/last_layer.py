@@ -1,4 +1,4 @@
-"""What the last layer answers before it has learnt anything, and where there is nothing to learn from."""
+"""What a readout answers before it has learnt anything, and where there is nothing to learn from."""
 
 from __future__ import annotations
 
@@ -10,39 +10,37 @@ from numpy.typing import NDArray
 from fkpsearch import keypoints
 from fkpsearch.data import Faces, are_labelled
 from fkpsearch.models.family import ALL
+from fkpsearch.models.readouts import Dense
+from fkpsearch.models.readouts.readout import Readout
+
+DENSE = Dense()
 
 HARDLY = 0.02
 """Share of a population's rows in which a keypoint must be labelled for its head to learn it"""
 
 
-def start_at_the_mean(net: Any, faces: Faces, points: tuple[int, ...] = ALL) -> None:
+def start_at_the_mean(net: Any, faces: Faces, points: tuple[int, ...] = ALL, readout: Readout = DENSE) -> None:
     """Set the last bias so that an untrained net answers its ``points`` with their mean in each population."""
-    layer = net.get_layer("keypoints")
-    kernel, bias = layer.get_weights()
-    heads = len(bias) // (len(points) * 2)
+    heads = int(net.output_shape[1])
     means = [
         keypoints.mean_keypoints(faces.keypoints[faces.population == head] if heads > 1 else faces.keypoints)
         for head in range(heads)
     ]
-    layer.set_weights([kernel, keypoints.to_unit(np.stack(means)[:, points]).reshape(-1)])
+    readout.start(net, keypoints.to_unit(np.stack(means)[:, points]))
 
 
-def lend_answers(net: Any, faces: Faces, points: tuple[int, ...] = ALL) -> None:
+def lend_answers(net: Any, faces: Faces, points: tuple[int, ...] = ALL, readout: Readout = DENSE) -> None:
     """Where a population hardly labels a keypoint, let its head answer as the other head does.
 
     Such an output gets no gradient and would stay at the mean for ever: whoever asks the sparse head for an
     eyebrow gets the full head's.
     """
-    layer = net.get_layer("keypoints")
-    kernel, bias = layer.get_weights()
-    heads = len(bias) // (len(points) * 2)
+    heads = int(net.output_shape[1])
     if heads == 1:
         return
     shares = labelled_shares(faces)[:, points]
     lender = np.where(shares < HARDLY, shares.argmax(axis=0), np.arange(heads)[:, None])
-    columns = np.arange(len(bias)).reshape(heads, len(points), 2)
-    source = columns[lender, np.arange(len(points))].reshape(-1)
-    layer.set_weights([kernel[:, source], bias[source]])
+    readout.lend(net, lender)
 
 
 def lent_keypoints(faces: Faces) -> list[int]:

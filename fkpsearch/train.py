@@ -58,7 +58,7 @@ class Learner:
     """One net of the model and what it learns from."""
 
     net: Any
-    """Compiled ``keras.Model``, pictures -> ``[b, heads, points, 2]`` in pixels"""
+    """Compiled ``keras.Model``, pictures -> what the readout is trained on, ``[b, heads, points, ...]``"""
     points: tuple[int, ...]
     """Keypoints it answers"""
     faces: Faces
@@ -168,14 +168,14 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
     for member, net in zip(family.members, family.nets(model), strict=True):
         faces = faces_of(member, training)
         if family.our_head:
-            start_at_the_mean(net, faces, member.points)
-            lend_answers(net, training, member.points)
+            start_at_the_mean(net, faces, member.points, family.readout)
+            lend_answers(net, training, member.points, family.readout)
         faces = enlarge(faces, settings.augment, settings.seed)
         steps = steps_an_epoch(faces, settings.training.batch_size)
         optimizer = build_optimizer(settings.training, steps, *family.slow(net), family.own_optimizer(net))
         # compiled beside it: whoever loads the model's file could not resolve optimiser and loss
-        learner = keras.Model(net.inputs, net.outputs, name=net.name)
-        loss = settings.training.loss.in_epoch(1, settings.training.epochs)
+        learner = keras.Model(net.inputs, family.readout.trained_on(net), name=net.name)
+        loss = family.readout.loss(settings.training.loss.in_epoch(1, settings.training.epochs))
         learner.compile(optimizer=optimizer, loss=loss, jit_compile=gpu_is_there())
         optimizer.build(learner.trainable_variables)  # or TensorFlow traces the first step twice, a second a net
         learners.append(Learner(learner, member.points, faces, steps, training))
@@ -213,7 +213,7 @@ def faces_of(member: Member, training: Faces) -> Faces:
 def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[float, list[list[Any]]]:
     """Train every net for one epoch: the mean loss of a step, and what :func:`fit_epoch` says to go on from."""
     total, to_go_on = 0.0, []
-    loss_now = settings.training.loss.in_epoch(epoch, settings.training.epochs)
+    loss_now = settings.model.readout.loss(settings.training.loss.in_epoch(epoch, settings.training.epochs))
     for learner in learners:
         if learner.net.loss is not loss_now:  # the optimiser keeps what it has learnt; the step is traced anew
             learner.net.compile(optimizer=learner.net.optimizer, loss=loss_now, jit_compile=gpu_is_there())
@@ -228,7 +228,7 @@ def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[f
         )
         loss, weights = fit_epoch(learner.net, batches, learner.steps)
         if settings.model.our_head:
-            lend_answers(learner.net, learner.training, learner.points)
+            lend_answers(learner.net, learner.training, learner.points, settings.model.readout)
         total += loss * learner.steps
         to_go_on.append(weights)
     return total / sum(learner.steps for learner in learners), to_go_on

@@ -17,7 +17,10 @@ PACKAGE = Path(fkpsearch.__file__).parent
 
 ROWS = (
     "errors keypoints plain part limits places device environment messages child",
-    "registry warp changes augment models.blocks models.family models.baseline models.lenet5 models.alexnet models.vgg",
+    "registry warp changes augment models.blocks",
+    "models.readouts.readout models.readouts.divergence models.readouts.decoder",
+    "models.readouts.dense models.readouts.dsnt models.readouts.simcc models.readouts.mean models.readouts",
+    "models.family models.baseline models.lenet5 models.alexnet models.vgg",
     "models.cnn models.resnet models.pretrained models.backbone models.hypermodel models",
     "losses.squared losses.huber_then_squared losses recipe frame settings",
     "nodes grammar space inverse",

@@ -7,18 +7,19 @@ the local response normalisation, which nobody trains with any more; `batch_norm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from fkpsearch.models.blocks import Activation, DenseHead, Relu, Tensor, activate, convolve, normalise
-from fkpsearch.models.family import Family
+from fkpsearch.models.family import Mapped
 
 PLAN = ((1, 11, 4, True), (8 / 3, 5, 1, True), (4, 3, 1, False), (4, 3, 1, False), (8 / 3, 3, 1, True))
 """Of each convolution: filters as a multiple of the first's, side of its kernel, step, whether it is pooled."""
 
 
-class AlexNet(Family):
+class AlexNet(Mapped):
     """The dials of an AlexNet."""
 
     kind: Literal["alexnet"] = "alexnet"
@@ -27,13 +28,22 @@ class AlexNet(Family):
     batch_norm: bool = True
     dense: DenseHead = Field(DenseHead(width=4096, dropout=0.5), description="each of the two dense layers")
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    @property
+    def last_side(self) -> int:
+        return 3
+
+    def maps(self, pictures: Tensor) -> Sequence[Tensor]:
+        """What each pooling leaves."""
         from keras import layers
 
-        x = pictures
+        x, found = pictures, []
         for share, kernel, stride, pooled in PLAN:
             x = convolve(x, round(self.width * share), kernel, stride=stride, bias=not self.batch_norm)
             x = activate(self.activation, normalise(x) if self.batch_norm else x)
             if pooled:
                 x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
-        return self.dense(self.dense(x))
+                found.append(x)
+        return found
+
+    def features(self, last: Tensor) -> Tensor:
+        return self.dense(self.dense(last))

@@ -6,17 +6,18 @@ family: five blocks from 32, single or doubled, ReLU or LeakyReLU, BatchNorm, de
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from fkpsearch.models.blocks import Activation, DenseHead, Relu, Tensor, activate, convolve, normalise
-from fkpsearch.models.family import Family
+from fkpsearch.models.family import Mapped
 
 WIDEST = 512
 
 
-class Cnn(Family):
+class Cnn(Mapped):
     """The dials of a plain convolutional net."""
 
     kind: Literal["cnn"] = "cnn"
@@ -39,9 +40,15 @@ class Cnn(Family):
         """Filters of each block."""
         return tuple(min(self.width << block, WIDEST) for block in range(self.blocks))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    @property
+    def last_side(self) -> int:
+        return self.input_size >> self.blocks
+
+    def maps(self, pictures: Tensor) -> Sequence[Tensor]:
+        """What each block ends in."""
         from keras import layers
 
+        found = []
         x = pictures if self.input_size == 96 else layers.AveragePooling2D(2)(pictures)
         for width in self.widths:
             if self.doubled:
@@ -50,7 +57,11 @@ class Cnn(Family):
             # monotonically, changes nothing else: 780 -> 455 img/s the other way round (docs/LOG.md).
             x = layers.MaxPooling2D(2)(convolve(x, width, bias=not self.batch_norm))
             x = self._normalise_and_activate(x)
-        return self.dense(x)
+            found.append(x)
+        return found
+
+    def features(self, last: Tensor) -> Tensor:
+        return self.dense(last)
 
     def _normalise_and_activate(self, x: Tensor) -> Tensor:
         return activate(self.activation, normalise(x) if self.batch_norm else x)

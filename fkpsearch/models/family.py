@@ -1,8 +1,8 @@
 """What all families share: a picture goes in, keypoints in pixels come out.
 
-A family is a frozen set of fields and a ``forward``; the stem (pixels to [-1, 1], or standardised) and the head
-(features to keypoints in pixels) around it are the same for all, so that a saved model takes
-pictures as they are and answers in pixels.
+A family is a frozen set of fields and a ``forward``; the stem (pixels to [-1, 1], or standardised) and the readout
+(features, or maps of them, to keypoints in pixels) around it are the same for all, so that a saved model
+takes pictures as they are and answers in pixels.
 
 A model is one net, or a team of specialists: nets of the same family, each for some of the keypoints or
 one of the labelling populations, that are trained in turn and answer as one.
@@ -11,14 +11,17 @@ one of the labelling populations, that are trained in turn and answer as one.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fkpsearch import keypoints
 from fkpsearch.models.blocks import Tensor
+from fkpsearch.models.readouts import AnyReadout, Dense
+from fkpsearch.models.readouts.decoder import reaches
+from fkpsearch.models.readouts.readout import in_pixels
 from fkpsearch.part import Part
 
 ALL = tuple(range(keypoints.COUNT))
@@ -62,8 +65,24 @@ class Family(Part):
         description="each picture to mean 0 and deviation 1 first, which leaves brightness and contrast nothing to do",
     )
 
+    readout: AnyReadout = Field(
+        Dense(), description="how keypoints are read: off the features of the dense layer, off maps, or off both"
+    )
+
     our_head: ClassVar[bool] = True
     """Whether the last layers are ours, so that training can start at the mean keypoints."""
+
+    @model_validator(mode="after")
+    def _maps_can_be_read(self) -> Family:
+        readout = self.readout
+        if isinstance(readout, Dense):
+            return self
+        if not isinstance(self, Mapped):
+            raise ValueError(f"readout must be dense (got {readout.kind}): this family has no maps to read")
+        if not reaches(self.last_side, readout.side):
+            rule = f"readout.side must be {self.last_side}, the side of the last map, or that doubled some times"
+            raise ValueError(f"{rule} (got {readout.side})")
+        return self
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -135,14 +154,32 @@ class Family(Part):
             )(pictures)
         else:
             x = layers.Rescaling(1 / 127.5, offset=-1, name="to_unit_range")(pictures)
-        x = layers.Flatten(name="features")(self.forward(x))
-        # float32 from here on: bfloat16 has steps of half a pixel at 96
-        # Zero weights: training starts at the mean keypoints (its bias, see train.py), where random
-        # answers 15 px off would first kill the ReLUs before it (docs/LOG.md).
-        x = layers.Dense(heads * len(member.points) * 2, kernel_initializer="zeros", dtype="float32", name="keypoints")(
-            x
-        )
-        x = layers.Reshape((heads, len(member.points), 2), dtype="float32", name="heads")(x)
-        x = layers.Rescaling(keypoints.HALF, offset=keypoints.CENTRE, dtype="float32", name="pixels")(x)
+        maps: Sequence[Tensor] = ()
+        if isinstance(self, Mapped) and self.readout.reads_maps:
+            maps = self.maps(x)
+            features = self.features(maps[-1]) if self.readout.reads_features else None
+        else:
+            features = self.forward(x)
+        x = in_pixels(self.readout.units(features, maps, heads, len(member.points)), "pixels")
         name = member.name if self.specialists != "none" else str(getattr(self, "kind", "model"))
         return keras.Model(pictures, x, name=name)
+
+
+class Mapped(Family):
+    """A family whose net ends in maps, which any readout can read: ``maps`` and ``features`` make its ``forward``."""
+
+    @property
+    @abstractmethod
+    def last_side(self) -> int:
+        """Side of the last map."""
+
+    @abstractmethod
+    def maps(self, pictures: Tensor) -> Sequence[Tensor]:
+        """Maps ``[b, side, side, channels]`` of float pictures ``[b, 96, 96, 1]`` in [-1, 1], finest first."""
+
+    @abstractmethod
+    def features(self, last: Tensor) -> Tensor:
+        """What the dense readout reads of the last map; any shape ``[b, ...]``."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.features(self.maps(pictures)[-1])

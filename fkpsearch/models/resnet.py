@@ -9,15 +9,16 @@ four of two blocks from 64 15.9 million, of three blocks 22.2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from fkpsearch.models.blocks import Activation, DenseHead, Pooling, Relu, Tensor, activate, convolve, normalise, pool
-from fkpsearch.models.family import Family
+from fkpsearch.models.family import Mapped
 
 
-class ResNet(Family):
+class ResNet(Mapped):
     """The dials of a residual net."""
 
     kind: Literal["resnet"] = "resnet"
@@ -36,15 +37,25 @@ class ResNet(Family):
             raise ValueError(f"{rule} (got {self.stages} halvings)")
         return self
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    @property
+    def last_side(self) -> int:
+        return self.input_size >> self.stages
+
+    def maps(self, pictures: Tensor) -> Sequence[Tensor]:
+        """What each stage ends in."""
         from keras import layers
 
+        found = []
         x = pictures if self.input_size == 96 else layers.AveragePooling2D(2)(pictures)
         x = activate(self.activation, normalise(convolve(x, self.width, 5, stride=2)))
         for stage in range(self.stages):
             for block in range(self.blocks):
                 x = self._residual(x, self.width << stage, stride=2 if stage and not block else 1)
-        return self.dense(pool(self.pooling, x))
+            found.append(x)
+        return found
+
+    def features(self, last: Tensor) -> Tensor:
+        return self.dense(pool(self.pooling, last))
 
     def _residual(self, x: Tensor, width: int, *, stride: int) -> Tensor:
         from keras import layers

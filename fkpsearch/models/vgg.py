@@ -9,18 +9,20 @@ The 2020 deck names a condensed VGG-16 and says no more of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
+from fkpsearch.keypoints import SIZE
 from fkpsearch.models.blocks import Activation, DenseHead, Relu, Tensor, activate, convolve, normalise
-from fkpsearch.models.family import Family
+from fkpsearch.models.family import Mapped
 
 CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """By the name's number, the paper's count of layers with weights: convolutions of each block."""
 
 
-class Vgg(Family):
+class Vgg(Mapped):
     """The dials of a VGG net."""
 
     kind: Literal["vgg"] = "vgg"
@@ -30,13 +32,22 @@ class Vgg(Family):
     batch_norm: bool = True
     dense: DenseHead = DenseHead()
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    @property
+    def last_side(self) -> int:
+        return SIZE >> len(CONVOLUTIONS[self.layers])
+
+    def maps(self, pictures: Tensor) -> Sequence[Tensor]:
+        """What each block ends in."""
         from keras import layers
 
-        x = pictures
+        x, found = pictures, []
         for block, convolutions in enumerate(CONVOLUTIONS[self.layers]):
             for _ in range(convolutions):
                 x = convolve(x, self.width * min(2**block, 8), bias=not self.batch_norm)
                 x = activate(self.activation, normalise(x) if self.batch_norm else x)
             x = layers.MaxPooling2D(2)(x)
-        return self.dense(x)
+            found.append(x)
+        return found
+
+    def features(self, last: Tensor) -> Tensor:
+        return self.dense(last)
