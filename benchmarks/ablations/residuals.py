@@ -18,7 +18,7 @@ from rows import Rows, own_weight, relabel
 
 from fkpsearch.answer import of_population, predict_heads
 from fkpsearch.crossval import of_fold
-from fkpsearch.data import Faces, Split, cache_folder, load_entry, places, store_entry
+from fkpsearch.data import Faces, Split, are_labelled, cache_folder, load_entry, places, store_entry
 from fkpsearch.device import import_keras
 from fkpsearch.keypoints import COUNT, FULL, POPULATIONS, SPARSE
 from fkpsearch.last_layer import lent_keypoints
@@ -40,9 +40,10 @@ def rows_dropped(share: float = 0.02) -> Rows:
     """The ``share`` of rows whose labels lie farthest from the answers, by the mean square of :func:`surprise`."""
 
     def rows(faces: Faces, split: Split, settings: Settings) -> tuple[Faces, Split]:
-        how_far = surprise(faces, split.training, out_of_fold(faces, split, settings))
-        known = ~np.isnan(how_far)
-        mean = np.where(known, how_far**2, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        training = faces.take(split.training)
+        how_far = surprise(training, out_of_fold(training, settings))
+        labels = (~np.isnan(how_far)).sum(axis=1)
+        mean = np.nansum(np.square(how_far), axis=1) / np.maximum(labels, 1)
         worst = np.argsort(-mean, kind="stable")[: round(share * len(mean))]
         return faces, replace(split, training=np.delete(split.training, worst))
 
@@ -53,10 +54,11 @@ def labels_dropped(share: float = 0.02) -> Rows:
     """The ``share`` of labels that lie farthest from the answers are taken away."""
 
     def rows(faces: Faces, split: Split, settings: Settings) -> tuple[Faces, Split]:
-        how_far = surprise(faces, split.training, out_of_fold(faces, split, settings))
-        labels = faces.keypoints[split.training].copy()
+        training = faces.take(split.training)
+        how_far = surprise(training, out_of_fold(training, settings))
         count = round(share * int((~np.isnan(how_far)).sum()))
         worst = np.argsort(np.where(np.isnan(how_far), np.inf, -how_far), axis=None, kind="stable")[:count]
+        labels = training.keypoints.copy()
         labels.reshape(-1, 2)[worst] = np.nan
         return relabel(faces, split.training, labels), split
 
@@ -67,25 +69,25 @@ def relabelled(least: float = 4.0) -> Rows:
     """Labels that lie more than ``least`` standard deviations from the answer become the answer."""
 
     def rows(faces: Faces, split: Split, settings: Settings) -> tuple[Faces, Split]:
-        answers = out_of_fold(faces, split, settings)
-        far = surprise(faces, split.training, answers) > least  # never where it is NaN
-        own = of_population(answers, faces.population[split.training])
-        return relabel(faces, split.training, np.where(far[..., None], own, faces.keypoints[split.training])), split
+        training = faces.take(split.training)
+        answers = out_of_fold(training, settings)
+        far = surprise(training, answers) > least  # never where it is NaN
+        own = of_population(answers, training.population)
+        return relabel(faces, split.training, np.where(far[..., None], own, training.keypoints)), split
 
     return rows
 
 
-def surprise(faces: Faces, rows: NDArray[np.int64], answers: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How far the labels of some rows lie from the ``answers`` ``[t, heads, 15, 2]``: ``[t, 15]``, NaN = no label.
+def surprise(faces: Faces, answers: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How far labels lie from the ``answers`` ``[n, heads, 15, 2]`` to their rows: ``[n, 15]``, NaN = no label.
 
     In standard deviations of such a keypoint's x or y error in such a population (its root mean square): a brow's end
     may lie farther off than the corner of an eye.
     """
-    population = faces.population[rows]
-    error = (of_population(answers, population) - faces.keypoints[rows]).astype(np.float64)
+    error = (of_population(answers, faces.population) - faces.keypoints).astype(np.float64)
     square = np.square(error).sum(axis=2)
     for number in range(len(POPULATIONS)):
-        own = population == number
+        own = faces.population == number
         labels = (~np.isnan(square[own])).sum(axis=0)
         variance = np.nansum(square[own], axis=0) / np.maximum(2 * labels, 1)
         square[own] /= np.maximum(variance, 1e-12)
@@ -104,16 +106,14 @@ def pseudo_labels(weight: float, *, of: tuple[int, ...] = (FULL,)) -> Rows:
     """
 
     def rows(faces: Faces, split: Split, settings: Settings) -> tuple[Faces, Split]:
-        training = split.training
-        answers = out_of_fold(faces, split, settings)[:, FULL]
-        labels, added = faces.keypoints[training], own_weight(faces)
-        lacked = np.isin(np.arange(COUNT), lent_keypoints(faces.take(training)))
-        filled = (faces.population[training] == SPARSE)[:, None] & lacked & np.isnan(labels).any(axis=2)
-        for population in (FULL, SPARSE):
-            part = added[training, :, population]
-            added[training, :, population] = np.where(filled, weight if population in of else 0, part)
-        labels = np.where(filled[..., None], answers, labels)
-        return replace(relabel(faces, training, labels), weight=added), split
+        training = faces.take(split.training)
+        lacked = np.isin(np.arange(COUNT), lent_keypoints(training))
+        filled = (training.population == SPARSE)[:, None] & lacked & ~are_labelled(training.keypoints)
+        labels = np.where(filled[..., None], out_of_fold(training, settings)[:, FULL], training.keypoints)
+        asked = np.array([weight if population in of else 0 for population in (FULL, SPARSE)], np.float32)
+        added = own_weight(faces)
+        added[split.training] = np.where(filled[..., None], asked, added[split.training])
+        return replace(relabel(faces, split.training, labels), weight=added), split
 
     return rows
 
@@ -122,38 +122,37 @@ def pseudo_labels(weight: float, *, of: tuple[int, ...] = (FULL,)) -> Rows:
 
 
 def out_of_fold(
-    faces: Faces, split: Split, settings: Settings, *, epochs: int = EPOCHS, say: Callable[[str], None] | None = None
+    training: Faces, settings: Settings, *, say: Callable[[str], None] = lambda _: None
 ) -> NDArray[np.float32]:
-    """The answers of nets that have not seen the row to each row that trains: ``[t, heads, 15, 2]``, pixels of images.
+    """What nets that have not seen the row answer to each row of a training part: ``[t, heads, 15, 2]``, in pixels.
 
     ``say`` hears of each net trained. Two processes that want the same wait for each other. Raises what `train` does.
     """
-    training = settings.training.model_copy(update={"epochs": epochs})
-    shorter = settings.model_copy(update={"training": training})
-    key = xxhash.xxh3_128(repr((FORMAT, FOLDS, faces.fingerprint, shorter.model_dump_json())).encode())
-    for array in (split.training, faces.keypoints[split.training]):
+    epochs = min(EPOCHS, settings.training.epochs)
+    shorter = settings.model_copy(update={"training": settings.training.model_copy(update={"epochs": epochs})})
+    key = xxhash.xxh3_128(repr((FORMAT, FOLDS, training.fingerprint, shorter.model_dump_json())).encode())
+    for array in (training.group, training.population, training.keypoints):
         key.update(np.ascontiguousarray(array).data)
     entry = cache_folder() / "ablations" / f"out-of-fold-{key.hexdigest()}"
     entry.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{entry}.lock"):
         kept = load_entry(entry, ("answers",))
         if kept is None:
-            kept = {"answers": _train_folds(faces, split, shorter, say or (lambda _: None))}
+            kept = {"answers": _train_folds(training, shorter, say)}
             store_entry(entry, kept)
     return kept["answers"]
 
 
-def _train_folds(faces: Faces, split: Split, settings: Settings, say: Callable[[str], None]) -> NDArray[np.float32]:
+def _train_folds(training: Faces, settings: Settings, say: Callable[[str], None]) -> NDArray[np.float32]:
     keras = import_keras()
-    rows, cut = split.training, settings.split
-    place = places(faces.take(rows), holdout=0, seed=cut.seed, redraw=cut.redraw)  # no picture is in two folds
-    fold = np.minimum((place * FOLDS).astype(int), FOLDS - 1)
-    answers = np.empty((len(rows), settings.model.answers, COUNT, 2), np.float32)
+    place = places(training, holdout=0, seed=settings.split.seed, redraw=settings.split.redraw)
+    fold = np.minimum((place * FOLDS).astype(int), FOLDS - 1)  # no picture is in two
+    answers = np.empty((len(training), settings.model.answers, COUNT, 2), np.float32)
     for number in range(FOLDS):
         keras.backend.clear_session(free_memory=False)
-        asked = fold == number
-        parts = Split(rows[~asked], rows[asked], split.holdout)
-        outcome = train(of_fold(settings, number), faces, parts=parts)
-        answers[asked] = predict_heads(outcome.model, faces.images[rows[asked]])
-        say(f"net {number + 1} of {FOLDS}: {outcome.rmse:.3f} px on {asked.sum()} rows it has not seen")
+        asked = np.flatnonzero(fold == number)
+        parts = Split(np.flatnonzero(fold != number), asked, np.empty(0, np.int64))
+        outcome = train(of_fold(settings, number), training, parts=parts)
+        answers[asked] = predict_heads(outcome.model, training.images[asked])
+        say(f"net {number + 1} of {FOLDS}: {outcome.rmse:.3f} px on {len(asked)} rows it has not seen")
     return answers

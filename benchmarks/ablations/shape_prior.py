@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from residuals import out_of_fold
 
 from fkpsearch.answer import of_population
-from fkpsearch.data import Faces, Split, are_labelled
+from fkpsearch.data import Faces, are_labelled
 from fkpsearch.keypoints import POPULATIONS, rmse
 from fkpsearch.settings import Settings
 
@@ -66,19 +66,19 @@ def choose_noise(shape: Shape, answers: NDArray[np.float32], truth: NDArray[np.f
 
 
 def shape_prior(
-    faces: Faces, split: Split, settings: Settings, answers: NDArray[np.float32], rows: NDArray[np.int64]
+    training: Faces, settings: Settings, answers: NDArray[np.float32], population: NDArray[np.int8]
 ) -> NDArray[np.float32]:
-    """``answers`` ``[v, 15, 2]`` to ``rows`` of the faces, in pixels of the images, drawn towards the training part's.
+    """``answers`` ``[v, 15, 2]`` to pictures of these populations ``[v]``, drawn towards the training part's shapes.
 
-    Shape and noise are each population's own. Nothing is trained but the nets of :func:`residuals.out_of_fold`, from
-    the cache if they are there; labels of ``rows`` are not looked at.
+    Shape and noise are each population's own. Nothing is trained but the nets of :func:`residuals.out_of_fold`, and
+    not these where the cache has their answers.
     """
-    unseen = of_population(out_of_fold(faces, split, settings), faces.population[split.training])
+    unseen = of_population(out_of_fold(training, settings), training.population)
     drawn = answers.copy()
     for number in range(len(POPULATIONS)):
-        own, asked = faces.population[split.training] == number, faces.population[rows] == number
-        truth = faces.keypoints[split.training[own]]
+        own, asked = training.population == number, population == number
         if own.any() and asked.any():
+            truth = training.keypoints[own]
             shape = fit_shape(truth)
             drawn[asked] = draw_towards(shape, answers[asked], choose_noise(shape, unseen[own], truth))
     return drawn
