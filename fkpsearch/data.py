@@ -72,6 +72,8 @@ class Faces:
     """Of faces that `prepare` cut out; None where the images are the data's own"""
     lean: float = 0.0
     """Pixels by which the labels stand right of what they mark, as far as anybody has looked (lean.py)"""
+    weight: NDArray[np.float32] | None = None
+    """[n, 15, 2], how much each label counts when FULL's and SPARSE's answers are learnt; None = 1 for its row's own"""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -86,7 +88,14 @@ class Faces:
             fingerprint=self.fingerprint,
             origin=self.origin and self.origin.take(rows),
             lean=self.lean,
+            weight=None if self.weight is None else self.weight[rows],
         )
+
+    def teach(self, population: int) -> NDArray[np.bool_]:
+        """Which keypoints ``[n, 15]`` have a label that a population's answers are learnt from."""
+        weight = self.weight
+        asked = (self.population == population)[:, None] if weight is None else weight[:, :, population] > 0
+        return np.asarray(are_labelled(self.keypoints) & asked, np.bool_)
 
     @property
     def truth(self) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch import keypoints
-from fkpsearch.data import Faces, are_labelled
+from fkpsearch.data import Faces
 from fkpsearch.models.family import ALL
 from fkpsearch.models.readouts import Dense
 from fkpsearch.models.readouts.readout import Readout
@@ -49,9 +49,10 @@ def lent_keypoints(faces: Faces) -> list[int]:
 
 
 def labelled_shares(faces: Faces) -> NDArray[np.float64]:
-    """In what share of its population's rows each keypoint is labelled: ``[2, 15]``."""
-    labelled, populations = are_labelled(faces.keypoints), len(keypoints.POPULATIONS)
-    counts = np.stack([labelled[faces.population == number].sum(axis=0) for number in range(populations)])
+    """In what share of its population's rows each keypoint has a label that teaches its answers: ``[2, 15]``."""
+    populations = len(keypoints.POPULATIONS)
+    taught = [faces.teach(number)[faces.population == number] for number in range(populations)]
+    counts = np.stack([labelled.sum(axis=0) for labelled in taught])
     rows = np.bincount(faces.population, minlength=populations)
     shares: NDArray[np.float64] = counts / np.maximum(rows, 1)[:, None]
     return shares

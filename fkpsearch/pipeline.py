@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,44 +42,54 @@ def enlarge(faces: Faces, settings: Augment, seed: int) -> Faces:
         return faces
     n, times = len(faces), settings.copies + 1
     images = np.empty((n * times, *faces.images.shape[1:]), np.uint8)
-    keypoints = np.tile(faces.keypoints, (times, 1, 1))
+    labels = np.tile(_labels(faces, slice(None)), (times, 1, 1))
     images[:n] = faces.images
     rng = np.random.default_rng([seed, 0])  # epochs count from 1
     for copy in range(1, times):
         for start in range(0, n, AT_ONCE):
             rows = slice(start, min(start + AT_ONCE, n))
             new = slice(copy * n + rows.start, copy * n + rows.stop)
-            images[new], keypoints[new] = changed(faces, rows, settings, rng)
+            images[new], labels[new] = changed(faces, rows, settings, rng)
     population, group = np.tile(faces.population, times), np.tile(faces.group, times)
-    return Faces(images, keypoints, population, group, faces.fingerprint, lean=faces.lean)
+    weight = None if faces.weight is None else labels[..., 2:]
+    return Faces(images, labels[..., :2], population, group, faces.fingerprint, lean=faces.lean, weight=weight)
 
 
 def changed(
     faces: Faces, rows: slice | NDArray[np.int64], settings: Augment, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Some faces as :func:`fkpsearch.augment.augment` changes them: pictures and keypoints.
+    """Some faces as :func:`fkpsearch.augment.augment` changes them: pictures and labels.
 
-    What is moved is what the labels mark, not where they stand: mirrored as they stand, labels that lean a pixel to
-    the right would come to lie two pixels beside their marks.
+    The labels are keypoints ``[n, 15, 2]`` or, of faces with weights, ``[n, 15, 4]``: x, y, and the two weights, which
+    go where their keypoint goes. What is moved is what the labels mark, not where they stand: mirrored as they stand,
+    labels that lean a pixel to the right would come to lie two pixels beside their marks.
     """
-    keypoints = faces.keypoints[rows]
+    labels = _labels(faces, rows)
     if not faces.lean:
-        return augment(faces.images[rows], keypoints, settings, rng)
-    lean = np.array([faces.lean, 0], np.float32)
-    images, moved = augment(faces.images[rows], keypoints - lean, settings, rng)
+        return augment(faces.images[rows], labels, settings, rng)
+    lean = np.zeros(labels.shape[2], np.float32)
+    lean[0] = faces.lean
+    images, moved = augment(faces.images[rows], labels - lean, settings, rng)
     return images, moved + lean
 
 
-def targets(keypoints: NDArray[np.float32], population: NDArray[np.int8], heads: int) -> NDArray[np.float32]:
-    """What each head is asked of keypoints ``[n, k, 2]``: float32 ``[n, heads, k, 3]`` = (x, y, 1 if labelled else 0).
+def _labels(faces: Faces, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+    keypoints = faces.keypoints[rows]
+    return keypoints if faces.weight is None else np.concatenate([keypoints, faces.weight[rows]], axis=2)
 
-    With two heads only the one of the picture's own population is asked. Never NaN.
+
+def targets(labels: NDArray[np.float32], population: NDArray[np.int8], heads: int) -> NDArray[np.float32]:
+    """What each head is asked of labels ``[n, k, 2]`` or ``[n, k, 4]``: float32 ``[n, heads, k, 3]`` = (x, y, weight).
+
+    The weight is 0 where nothing is asked, and so are x and y. Labels that bring none of their own (:func:`changed`)
+    have weight 1, with two heads for the one of the picture's own population; one head takes the larger of two. Never
+    NaN.
     """
-    labelled = ~np.isnan(keypoints[..., :1])
-    answer = np.concatenate([np.where(labelled, keypoints, 0), labelled], axis=-1, dtype=np.float32)
-    asked = np.arange(heads)[None, :] == (population[:, None] if heads > 1 else 0)
-    wanted: NDArray[np.float32] = answer[:, None] * asked[:, :, None, None]
-    return wanted
+    weight: NDArray[Any] = labels[..., 2:] if labels.shape[2] > 2 else (population[:, None] == np.arange(2))[:, None]
+    weight = weight if heads > 1 else weight.max(axis=2, keepdims=True)
+    weight = np.where(np.isnan(labels[..., :1]), 0, weight).swapaxes(1, 2)[..., None]
+    places = np.where(weight > 0, labels[:, None, :, :2], 0)
+    return np.concatenate([places, weight], axis=-1, dtype=np.float32)
 
 
 def epoch_batches(
@@ -104,8 +115,8 @@ def epoch_batches(
     def make(step: int) -> Batch:
         rows = np.sort(order[step * size : (step + 1) * size])  # sorted: kinder to a memory map
         rng = np.random.default_rng([seed, epoch, step])
-        images, keypoints = changed(faces, rows, drawn_anew, rng)
-        return images[..., None], targets(keypoints[:, points], faces.population[rows], heads)
+        images, labels = changed(faces, rows, drawn_anew, rng)
+        return images[..., None], targets(labels[:, points], faces.population[rows], heads)
 
     yield from _made_ahead(make, steps_an_epoch(faces, batch_size))
 

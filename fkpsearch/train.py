@@ -202,12 +202,14 @@ def faces_of(member: Member, training: Faces) -> Faces:
     """The rows a member learns from. Raises Infeasible where there are none."""
     if member.points == ALL and member.population is None:
         return training
-    chosen = are_labelled(training.keypoints)[:, member.points].any(axis=1)
-    if member.population is not None:
-        chosen &= training.population == member.population
+    labelled = are_labelled(training.keypoints) if member.population is None else training.teach(member.population)
+    chosen = labelled[:, member.points].any(axis=1)
     if not chosen.any():
         raise Infeasible(f"model.specialists: this data has no row for the specialist {member.name}")
-    return training.take(np.flatnonzero(chosen))
+    faces = training.take(np.flatnonzero(chosen))
+    if member.population is not None and faces.weight is not None:  # its one head would take the larger weight
+        faces = replace(faces, weight=faces.weight * (np.arange(2) == member.population).astype(np.float32))
+    return faces
 
 
 def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[float, list[list[Any]]]:

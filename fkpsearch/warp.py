@@ -62,17 +62,21 @@ def warp(images: Images, matrices: Floats, field: Floats | None) -> Images:
 
 
 def transform(keypoints: Keypoints, matrices: Floats, field: Floats | None) -> Keypoints:
-    """Keypoints moved as :func:`warp` moves pictures, renamed where mirrored, NaN where they left the picture."""
-    before = keypoints.astype(np.float64)
+    """Keypoints moved as :func:`warp` moves pictures, renamed where mirrored, NaN where they left the picture.
+
+    Whatever stands behind their x and y, ``[n, 15, 2 + any]``, goes with them as it is.
+    """
+    before = keypoints[..., :2].astype(np.float64)
     points = before @ matrices[:, :2, :2].swapaxes(1, 2) + matrices[:, None, :2, 2]
     depth = before @ matrices[:, 2, :2, None] + matrices[:, 2, 2, None, None]
     points /= np.where(depth > 0, depth, np.nan)  # what is not before the camera is not in the picture
     if field is not None:
         points = _solve(points, field)
-    mirrored = np.linalg.det(matrices) < 0
-    points[mirrored] = points[mirrored][:, MIRROR]
     points[((points < EDGES[0]) | (points > EDGES[1])).any(axis=2)] = np.nan
-    return points.astype(np.float32)
+    moved = np.concatenate([points, keypoints[..., 2:]], axis=2, dtype=np.float32)
+    mirrored = np.linalg.det(matrices) < 0
+    moved[mirrored] = moved[mirrored][:, MIRROR]
+    return moved
 
 
 def _sources(matrices: Floats, field: Floats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -89,3 +89,18 @@ def test_a_model_takes_raw_pictures_and_answers_in_pixels(heads: str, count: int
         np.testing.assert_allclose(answers[0, 1, 2:], mean_keypoints(points[3:])[2:], rtol=1e-5)
         np.testing.assert_allclose(answers[0, 1, 1], points[:3, 1].mean(0), rtol=1e-5)
     assert np.abs(to_unit(answers)).max() < 1
+
+
+def test_a_label_of_a_sparse_row_that_teaches_the_full_head_is_no_reason_not_to_lend() -> None:
+    from fkpsearch.data import Faces
+    from fkpsearch.last_layer import lent_keypoints
+
+    population = np.array([0, 1, 1], np.int8)
+    points, weight = np.full((3, 15, 2), 40, np.float32), np.zeros((3, 15, 2), np.float32)
+    weight[np.arange(3), :, population] = 1
+    weight[1:, 6] = (0.5, 0)  # for the full head alone
+    weight[1:, 7] = (0.5, 0.5)
+    faces = Faces(
+        np.zeros((3, 96, 96), np.uint8), points, population, np.arange(3, dtype=np.uint64), "x", weight=weight
+    )
+    assert lent_keypoints(faces) == [6]

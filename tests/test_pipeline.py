@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from fkpsearch import pipeline
 from fkpsearch.augment import Augment
 from fkpsearch.data import Faces
+from fkpsearch.keypoints import MIRROR
 from fkpsearch.pipeline import enlarge, epoch_batches, steps_an_epoch, targets
 
 
@@ -41,6 +44,44 @@ def test_one_head_is_asked_for_the_labels_of_both_populations() -> None:
     asked = targets(keypoints, np.array([0, 1], np.int8), heads=1)
     assert asked.shape == (2, 1, 15, 3)
     np.testing.assert_array_equal(asked, np.broadcast_to([5, 5, 1], (2, 1, 15, 3)))
+
+
+def test_labels_with_weights_are_asked_of_each_head_by_so_much() -> None:
+    labels = np.full((2, 15, 4), np.nan, np.float32)
+    labels[..., 2:] = 0
+    labels[0, 3] = (10, 20, 1, 0.25)
+    labels[1, 7] = (30, 40, 0.5, 0)  # a sparse row's, asked of the full head
+    labels[1, 8, 2:] = 1  # no label has no weight
+    by_hand = np.zeros((2, 2, 15, 3), np.float32)
+    by_hand[0, 0, 3] = (10, 20, 1)
+    by_hand[0, 1, 3] = (10, 20, 0.25)
+    by_hand[1, 0, 7] = (30, 40, 0.5)
+    population = np.array([0, 1], np.int8)
+    np.testing.assert_array_equal(targets(labels, population, heads=2), by_hand)
+    np.testing.assert_array_equal(targets(labels, population, heads=1), by_hand.max(axis=1, keepdims=True))
+
+
+def test_weights_of_one_for_the_rows_own_population_are_as_none() -> None:
+    faces, wild = faces_like_photographs(12), Augment(flip=0.5, rotation=20, shift=5)
+    own = np.zeros((12, 15, 2), np.float32)
+    own[np.arange(12), :, faces.population] = 1
+    weighted = replace(faces, weight=own)
+    for heads in (1, 2):
+        told: dict[str, Any] = {"batch_size": 4, "heads": heads, "seed": 0, "epoch": 1}
+        pairs = zip(epoch_batches(faces, wild, **told), epoch_batches(weighted, wild, **told), strict=True)
+        for (images, asked), (same_images, same) in pairs:
+            np.testing.assert_array_equal(images, same_images)
+            np.testing.assert_array_equal(asked, same)
+
+
+def test_a_weight_stays_with_its_keypoint_in_the_mirror_and_in_a_copy() -> None:
+    faces = faces_like_photographs(6)
+    weight = np.random.default_rng(0).random((6, 15, 2)).astype(np.float32)
+    weighted = replace(faces, weight=weight).take(np.arange(6))
+    (_, asked), *_ = epoch_batches(weighted, Augment(flip=1), batch_size=6, heads=2, seed=0, epoch=1)
+    np.testing.assert_array_equal(asked[:, :, :, 2], weight[:, MIRROR].swapaxes(1, 2))
+    copies = enlarge(weighted, Augment(flip=1, copies=1), seed=0)
+    np.testing.assert_array_equal(copies.weight, np.concatenate([weight, weight[:, MIRROR]]))
 
 
 def collect(faces: Faces, *, seed: int, epoch: int, augment: Augment | None = None) -> list[pipeline.Batch]:

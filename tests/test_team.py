@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fkpsearch.keypoints import FULL, SPARSE, rmse
 from fkpsearch.last_layer import lent_keypoints
 from fkpsearch.models.family import EVERYWHERE
 from fkpsearch.once import train_once
+from fkpsearch.pipeline import targets
 from fkpsearch.plain import to_yaml
 from fkpsearch.settings import Settings, settings_of
 from fkpsearch.shipment import export
@@ -124,6 +126,25 @@ def test_a_specialist_without_rows_is_one_clear_line(faces: Faces) -> None:
         prepare(settings_for("population"), full_only)
     member = settings_for("none").model.members[0]
     assert faces_of(member, full_only) is full_only
+
+
+def test_specialists_learn_from_the_other_population_what_a_weight_asks_of_them(faces: Faces) -> None:
+    row = int(np.flatnonzero(faces.population == SPARSE)[0])
+    weight = np.zeros((len(faces), 15, 2), np.float32)
+    weight[np.arange(len(faces)), :, faces.population] = 1
+    weight[row, 6] = (0.25, 0)
+    labels = faces.keypoints.copy()
+    labels[row, 6] = 50
+    full, sparse = (
+        faces_of(member, replace(faces, keypoints=labels, weight=weight))
+        for member in settings_for("population").model.members
+    )
+    assert len(full) == (faces.population == FULL).sum() + 1
+    shown = int(np.flatnonzero(full.population == SPARSE)[0])
+    assert full.weight is not None
+    asked = targets(np.concatenate([full.keypoints, full.weight], axis=2), full.population, heads=1)
+    np.testing.assert_array_equal(asked[shown, 0, :, 2], np.where(np.arange(15) == 6, np.float32(0.25), 0))
+    assert len(sparse) == (faces.population == SPARSE).sum()
 
 
 def test_a_search_learns_to_avoid_specialists_the_data_has_no_rows_for_and_goes_on(tiny: Path, tmp_path: Path) -> None:

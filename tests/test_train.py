@@ -54,6 +54,16 @@ def test_the_loss_is_the_mean_square_over_labelled_numbers_in_units() -> None:
     assert float(masked_squared_error(truth, predicted)) == pytest.approx(np.mean(squares), rel=1e-5)
 
 
+def test_a_label_counts_in_the_loss_by_its_weight() -> None:
+    truth, predicted = np.zeros((1, 1, 15, 3), np.float32), np.zeros((1, 1, 15, 2), np.float32)
+    truth[0, 0, :2, 2] = (1, 0.25)
+    predicted[0, 0, 0] = (48, 0)  # a squared error of 1 in x
+    predicted[0, 0, 1] = (96, 48)  # 4 in x, 1 in y
+    predicted[0, 0, 2] = 1000  # not asked
+    by_hand = (1 * (1 + 0) + 0.25 * (4 + 1)) / (2 * 1.25)
+    assert float(masked_squared_error(truth, predicted)) == pytest.approx(by_hand)
+
+
 def test_a_batch_without_any_label_has_loss_zero() -> None:
     assert float(masked_squared_error(np.zeros((2, 1, 15, 3)), np.ones((2, 1, 15, 2)))) == 0
 

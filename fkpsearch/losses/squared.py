@@ -24,12 +24,12 @@ class Squared(Part):
 
 
 def masked_squared_error(truth: Any, predicted: Any) -> Any:
-    """Mean squared error in units (48 px) over the labelled numbers of a batch.
+    """Mean squared error in units (48 px) over the labelled numbers of a batch, each by its label's weight.
 
     ``truth`` ``[b, heads, 15, 3]`` as `pipeline.targets` makes it, ``predicted`` ``[b, heads, 15, 2]`` in pixels.
     """
     from keras import ops
 
     asked = truth[..., 2:]
-    error = (predicted - truth[..., :2]) * (asked / HALF)
+    error = (predicted - truth[..., :2]) * (ops.sqrt(asked) / HALF)
     return ops.sum(ops.square(error)) / (2 * ops.maximum(ops.sum(asked), 1.0))
