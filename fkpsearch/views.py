@@ -129,8 +129,8 @@ def paired_gain(
     labelled = ~np.isnan(truth)
     _, picture = np.unique(group, return_inverse=True)
     squares = [np.where(labelled, (one - truth).astype(np.float64) ** 2, 0).sum(axis=(1, 2)) for one in (before, after)]
-    first, second = (np.bincount(picture, one) for one in squares)
-    gain, shares = gain_of_pictures(first, second, np.bincount(picture, labelled.sum(axis=(1, 2))))
+    sums = (np.bincount(picture, one).astype(np.float64) for one in (*squares, labelled.sum(axis=(1, 2))))
+    gain, shares = gain_of_pictures(*sums)
     return gain, spread_of(shares)
 
 

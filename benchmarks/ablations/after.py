@@ -16,6 +16,7 @@ import numpy as np
 from changes import BY_NAME, settings_for
 from numpy.typing import NDArray
 from results import Pictures, Result, by_picture, is_current, kept_in, read_results, write_result
+from shape_prior import shape_prior
 from trained import provenance
 
 from fkpsearch.answer import load_trusted, of_population, predict_heads
@@ -115,14 +116,27 @@ def greedy(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
     return np.stack(made), notes
 
 
+def shaped(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
+    """The first training's, drawn towards the training part's shapes."""
+    first = kept[0]
+    with hushed():
+        import_keras()
+    return shape_prior(first.training, first.settings, first.predictions, first.validation.population)[None], {}
+
+
 AFTERS = (
     After("tta-flip", "the base, also asked about the mirror image", ("base",), with_views("flip")),
     After("tta-shifts", "the base, mirrored and shifted: ten views", ("base",), with_views("flip and shifts")),
     After("mean-of-3", "the mean of three seeds of the base", ("base", "again", "again-2"), mean_of),
     After("greedy", "a greedy ensemble of all trainings of the seed", (), greedy),
-    # gap: shape_prior.py: After("shape-prior", "...", ("base",), a function of kept that returns
-    #      shape_prior(one.training, one.settings, one.predictions, one.validation.population)[None], {} for kept[0])
-    # gap: the readouts: After("mean-of-readouts", "...", ("base", "dsnt", "simcc"), mean_of)
+    After("shape-prior", "the base's answers drawn towards shapes that faces have", ("base",), shaped),
+    After(
+        "mean-of-readouts",
+        "the mean of three nets: dense, DSNT, SimCC",
+        ("base", "dsnt", "simcc"),
+        mean_of,
+        "mean-of-3",
+    ),
 )
 
 

@@ -7,13 +7,16 @@ pictures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fkpsearch.data import Faces, Split
+from residuals import labels_dropped, pseudo_labels, relabelled, rows_dropped
+from rows import Rows, balanced, balanced_by_weight, copies_averaged, copies_merged, imputed
+
 from fkpsearch.errors import Problem, SettingsError
+from fkpsearch.keypoints import FULL, SPARSE
 from fkpsearch.plain import read_yaml
 from fkpsearch.settings import Settings, settings_of
 
@@ -21,8 +24,6 @@ BASE = Path(__file__).with_name("base.yaml")
 
 GROUPS = ("heads", "rows", "augment", "recipe", "net", "input", "after training")
 """In the order of the table"""
-
-Rows = Callable[[Faces, Split, Settings], tuple[Faces, Split]]
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,19 @@ HEADS = (
         "d1-d2-one-head", "heads", "the deck's D1 and D2, one head each",
         {"model": {"heads": "one", "specialists": "keypoints"}}, against="one-head",
     ),
-    # gap: the readouts: Change("dsnt", "heads", "...", {"model": {"readout": {"kind": "dsnt"}}}), ...
+    Change("dsnt", "heads", "soft-argmax over heatmaps (DSNT)", {"model": {"readout": {"kind": "dsnt"}}}),
+    Change(
+        "simcc", "heads", "coordinates as classes, read as their expectation (SimCC)",
+        {"model": {"readout": {"kind": "simcc"}}},
+    ),
+    Change(
+        "mean-dsnt", "heads", "the mean of dense layer and DSNT on one trunk",
+        {"model": {"readout": {"kind": "mean", "beside": {"kind": "dsnt"}}}},
+    ),
+    Change(
+        "mean-simcc", "heads", "the mean of dense layer and SimCC on one trunk",
+        {"model": {"readout": {"kind": "mean", "beside": {"kind": "simcc"}}}},
+    ),
 )  # fmt: skip
 
 ROWS = (
@@ -119,7 +132,21 @@ ROWS = (
         "complete-rows", "rows", "only rows with all 15 labels, one head",
         {"model": {"heads": "one"}, "training": {"rows": "complete"}}, against="one-head",
     ),
-    # gap: rows.py and residuals.py: Change("copies-merged", "rows", "...", rows=copies_merged), ...
+    Change("imputed", "rows", "missing labels filled with the mean keypoint", rows=imputed),
+    Change("copies-averaged", "rows", "copies of a picture have the mean of their labels", rows=copies_averaged),
+    Change("copies-merged", "rows", "copies of a picture become one row with that mean", rows=copies_merged),
+    Change("balanced-half", "rows", "rare poses shown more often, half way to evenly", rows=balanced(0.5)),
+    Change("balanced", "rows", "every kind of pose shown as often as any other", rows=balanced(1.0)),
+    Change("weighted-half", "rows", "labels of rare poses weigh more, half way", rows=balanced_by_weight(0.5)),
+    Change("rows-dropped", "rows", "2% of rows dropped, those farthest from out-of-fold answers", rows=rows_dropped()),
+    Change("labels-dropped", "rows", "2% of labels dropped, likewise", rows=labels_dropped()),
+    Change("relabelled", "rows", "labels more than 4 deviations from those answers become them", rows=relabelled()),
+    Change("pseudo-20", "rows", "sparse rows learn the full head's answers, weight 0.2", rows=pseudo_labels(0.2)),
+    Change("pseudo-50", "rows", "likewise, weight 0.5", rows=pseudo_labels(0.5)),
+    Change(
+        "pseudo-20-both", "rows", "likewise, weight 0.2, asked of both heads",
+        rows=pseudo_labels(0.2, of=(FULL, SPARSE)),
+    ),
 )  # fmt: skip
 
 AUGMENT = (
