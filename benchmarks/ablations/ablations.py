@@ -43,14 +43,22 @@ def main(typed: Sequence[str]) -> int:
     """Train what is missing, compute what is made of it, write the page; returns an exit status."""
     told = options(typed)
     try:
-        names = list(dict.fromkeys(find_change(name).name for name in told.only or BY_NAME))
-        data = load_data(told.data)
-        for name in names:
-            settings_for(BY_NAME[name], 0)  # all that is wrong with the table is said before the first hour
-        left = left_to_train(names, range(told.seeds), told.to, data.faces.fingerprint, told.epochs)
+        return run(told)
     except InputError as why:
         print(why, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
+
+
+def run(told: argparse.Namespace) -> int:
+    """The same, of what was typed. Raises InputError."""
+    names = list(dict.fromkeys(find_change(name).name for name in told.only or BY_NAME))
+    data = load_data(told.data)
+    for name in names:
+        settings_for(BY_NAME[name], 0)  # all that is wrong with the table is said before the first hour
+    left = left_to_train(names, range(told.seeds), told.to, data.faces.fingerprint, told.epochs)
     lost = train_all(left, told)
     with spinner("computing what is made of them"):
         made = compute_all(data, range(told.seeds), told.to, told.epochs)
@@ -58,6 +66,8 @@ def main(typed: Sequence[str]) -> int:
         print(line)
     for (name, seed), words in lost.items():
         print(f"{name}, seed {seed}: {words}", file=sys.stderr)
+    if late := len(left_to_train(names, range(told.seeds), told.to, data.faces.fingerprint, told.epochs)) - len(lost):
+        print(f"{late} trainings are left for another time; the same command goes on")
     if told.to == RESULTS:
         write_page(RESULTS)
         print(f"the page: {PAGE}")
@@ -98,7 +108,11 @@ def train_all(left: list[Task], told: argparse.Namespace) -> dict[Task, str]:
             if time.monotonic() + seconds_of(task, told) <= end and (words := train_one(task, told, count)):
                 lost[task] = words
 
-        list(pool.map(one, left))
+        try:
+            list(pool.map(one, left))
+        except BaseException:  # Ctrl-C has ended the trainings at work
+            pool.shutdown(cancel_futures=True)
+            raise
     return lost
 
 
