@@ -79,7 +79,7 @@ class Family(Part):
             return self
         if not isinstance(self, Mapped):
             raise ValueError(f"readout must be dense (got {readout.kind}): this family has no maps to read")
-        if not reaches(self.last_side, readout.side):
+        if self.last_side and not reaches(self.last_side, readout.side):
             rule = f"readout.side must be {self.last_side}, the side of the last map, or that doubled some times"
             raise ValueError(f"{rule} (got {readout.side})")
         return self
