@@ -1,0 +1,231 @@
+"""benchmarks/surrogate: searches on recorded curves find what is best there, and pay for what they train only."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from fkpsearch.space import Space, load_space, parse_space
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks" / "surrogate"))
+
+from explain import gain  # noqa: E402
+from record import SPACE, drawn, job_named, jobs  # noqa: E402
+from simulated import BETWEEN, Ran, search, shipped  # noqa: E402
+from table import Record, features_of, fit_table, read_records  # noqa: E402
+from ways import BY_NAME, LAPTOP, WAYS, Way, pruner_of, sampler_of  # noqa: E402
+
+Floats = NDArray[np.float64]
+
+FOUR = parse_space("model: {net: {choice: [good, fair, poor, slow]}}", "four")
+CURVES = {
+    "good": [3.0, 2.0, 1.5, 1.0],
+    "fair": [3.1, 2.5, 2.2, 1.9],
+    "poor": [3.9, 3.8, 3.7, 3.6],
+    "slow": [3.5, 3.0, 2.5, 2.6],  # its last epoch is not its best
+}
+SECONDS = {"good": 10.0, "fair": 6.0, "poor": 4.0, "slow": 20.0}
+"""Of each epoch"""
+
+
+class Four:
+    """A world of four settings, in which chance plays no part."""
+
+    epochs = 4
+
+    def curve(self, params: Mapping[str, Any], fidelity: str = "full") -> Floats:
+        return np.array(CURVES[params["model.net"]]) * (1.0 if fidelity == "full" else 1.5)
+
+    def run(self, params: Mapping[str, Any], fidelity: str, seed: Sequence[int]) -> Floats:
+        return self.curve(params, fidelity)
+
+    def seconds(self, params: Mapping[str, Any], fidelity: str = "full") -> Floats:
+        return np.full(4, SECONDS[params["model.net"]] * (1.0 if fidelity == "full" else 0.5))
+
+
+def run_four(way: Way, seconds: float = 1000.0, seed: int = 1, workers: int = 2) -> list[Ran]:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return search(Four(), FOUR, way, seconds=seconds, seed=seed, workers=workers)
+
+
+RANDOM = Way("random", "", "", sampler={"kind": "random"}, pruner={"kind": "never"})
+EAGER = replace(RANDOM, pruner={"kind": "asha", "min_epochs": 1, "reduction_factor": 2})
+
+
+@pytest.mark.parametrize("name", [way.name for way in WAYS if way.first is None])
+def test_every_way_finds_the_best_of_four_settings(name: str) -> None:
+    best = shipped(run_four(BY_NAME[name]), 1000.0)
+    assert best is not None
+    assert (best.params["model.net"], best.value, best.true) == ("good", 1.0, 1.0)
+
+
+def test_the_clock_adds_up_for_each_worker() -> None:
+    ran = run_four(EAGER)
+    assert {one.worker for one in ran} == {0, 1}
+    for worker in (0, 1):
+        theirs = [one for one in ran if one.worker == worker]
+        now = 0.0
+        for one in theirs:
+            assert one.began == pytest.approx(now)
+            assert one.ended == pytest.approx(now + one.epochs * SECONDS[one.params["model.net"]])
+            now = one.ended + BETWEEN
+        assert now > 1000.0 - 4 * max(SECONDS.values()), "no worker idles before the end"
+    assert max(one.ended for one in ran) <= 1000.0
+
+
+def test_a_pruned_trial_costs_its_epochs_only_and_is_never_shipped() -> None:
+    pruned = [one for one in run_four(EAGER) if one.value is None]
+    assert pruned
+    assert {one.params["model.net"] for one in pruned} >= {"poor"}
+    assert all(one.epochs in (1, 2) for one in pruned), "rungs at 1, 2 and 4, and a last epoch is paid for already"
+    everything = run_four(RANDOM)
+    assert all(one.epochs == 4 and one.value == one.true for one in everything)
+    assert len(everything) < len(run_four(EAGER))
+    assert shipped(pruned, 1000.0) is None
+
+
+def test_a_trial_is_worth_its_best_epoch_and_counts_from_its_end_on() -> None:
+    slow = next(one for one in run_four(RANDOM) if one.params["model.net"] == "slow")
+    assert slow.value == 2.5
+    assert shipped([slow], slow.ended - 1e-6) is None
+    assert shipped([slow], slow.ended) is slow
+
+
+def test_a_lower_fidelity_has_the_first_third_and_its_best_are_trained_in_full_first() -> None:
+    ran = run_four(replace(RANDOM, first="half"), seconds=1500.0, workers=1)
+    assert ran[0].began == pytest.approx(500.0)
+    assert (ran[0].params["model.net"], ran[0].value) == ("good", 1.0)
+
+
+def test_the_same_seed_is_the_same_search() -> None:
+    way = BY_NAME[LAPTOP]
+    assert run_four(way) == run_four(way)
+    assert run_four(way) != run_four(way, seed=2)
+
+
+def test_the_ways_are_what_they_say() -> None:
+    tpe, alone = sampler_of(BY_NAME[LAPTOP], 0), sampler_of(BY_NAME["independent"], 0)
+    assert (tpe._multivariate, alone._multivariate) == (True, False)  # type: ignore[attr-defined]
+    default = pruner_of(BY_NAME["asha-9-3"], 25)
+    assert (default._min_resource, default._reduction_factor) == (3, 3)  # type: ignore[attr-defined]
+    shipped_now = load_space(SPACE).study
+    assert (BY_NAME[LAPTOP].sampler, BY_NAME[LAPTOP].pruner) == (shipped_now["sampler"], shipped_now["pruner"])
+
+
+def test_the_gain_of_paired_seeds_has_students_interval() -> None:
+    found = gain([1.0, 2.0, 3.0], [1.1, 2.2, 3.3])
+    assert found.mean == pytest.approx(0.2)
+    assert found.half == pytest.approx(4.302653 * 0.1 / np.sqrt(3))  # t of two degrees of freedom, from a printed table
+    assert found.verdict == "not decided"
+
+
+# ---- the table
+
+PLANE = parse_space("training: {rate: {float: [0.001, 0.1], log: true}, wide: {choice: [8, 16, 32]}}", "plane")
+
+
+def plane_record(draw: int, repeat: int, rng: np.random.Generator, fidelity: str = "full") -> Record:
+    """A curve whose end is 1 to 3 px by a rule, with 1% of chance."""
+    params, _ = PLANE.random(draw)
+    rmse = plane_curve(params) * np.exp(rng.normal(0, 0.01)) * (1.0 if fidelity == "full" else 1.2)
+    seconds = np.full(5, params["training.wide"] / 8) * (1.0 if fidelity == "full" else 0.5)
+    return Record(draw, fidelity, repeat, params, rmse, seconds)
+
+
+def plane_curve(params: Mapping[str, Any]) -> Floats:
+    rate = (np.log10(params["training.rate"]) + 2) ** 2  # 0 to 1, best in the middle
+    return np.asarray((1 + rate + 8 / params["training.wide"]) * (1 + np.exp(-np.arange(1, 6))))
+
+
+@pytest.fixture(scope="module")
+def plane() -> tuple[Record, ...]:
+    rng = np.random.default_rng(0)
+    twice = [plane_record(draw, 1, rng) for draw in range(0, 24, 4)]
+    half = [plane_record(draw, 0, rng, "half") for draw in range(1, 24, 3)]
+    return (*(plane_record(draw, 0, rng) for draw in range(24)), *twice, *half)
+
+
+def test_the_table_is_exact_where_recorded_and_ranks_in_between(plane: tuple[Record, ...]) -> None:
+    table = fit_table(PLANE, plane, own_lengths=True)
+    world = table.world(0)
+    both = [np.log(one.rmse) for one in plane if one.draw == 4 and one.fidelity == "full"]
+    assert len(both) == 2
+    np.testing.assert_allclose(world.curve(plane[4].params), np.exp(np.mean(both, axis=0)))
+    unseen = [PLANE.random(seed)[0] for seed in range(100, 160)]
+    said = [world.curve(params).min() for params in unseen]
+    assert spearmanr(said, [plane_curve(params).min() for params in unseen]).statistic > 0.9
+    np.testing.assert_allclose(
+        [world.seconds(params).sum() for params in unseen], [5 * params["training.wide"] / 8 for params in unseen], 0.1
+    )
+
+
+def test_chance_is_as_large_as_between_two_trainings_and_equal_for_equal_seeds(plane: tuple[Record, ...]) -> None:
+    world, params = fit_table(PLANE, plane, own_lengths=True).world(0), plane[4].params
+    many = np.log([world.run(params, "full", (0, number)) for number in range(400)]) - np.log(world.curve(params))
+    pairs = {one.draw: one for one in plane if one.repeat == 1}
+    halves = [np.log(plane[draw].rmse / one.rmse) ** 2 / 2 for draw, one in pairs.items()]
+    np.testing.assert_allclose(many.std(axis=0), np.sqrt(np.mean(halves, axis=0)), rtol=0.15)
+    np.testing.assert_array_equal(world.run(params, "full", (0, 7)), world.run(params, "full", (0, 7)))
+
+
+def test_a_lower_fidelity_is_cheaper_and_shifted_as_recorded(plane: tuple[Record, ...]) -> None:
+    table = fit_table(PLANE, plane, own_lengths=True)
+    params = plane[4].params
+    assert table.cheaper["half"].price == pytest.approx(0.5)
+    assert table.cheaper["half"].pairs == 8
+    world = table.world(0)
+    assert world.curve(params, "half")[-1] / world.curve(params)[-1] == pytest.approx(1.2, rel=0.03)
+    assert world.seconds(params, "half").sum() == pytest.approx(world.seconds(params).sum() / 2)
+
+
+def test_worlds_differ_where_nothing_was_recorded(plane: tuple[Record, ...]) -> None:
+    table = fit_table(PLANE, plane[:6] + plane[24:26], own_lengths=False)
+    far = PLANE.random(500)[0]
+    ends = [table.world(seed).curve(far).min() for seed in range(8)]
+    assert np.std(ends) > 0.005
+
+
+# ---- the recording
+
+
+def laptop() -> Space:
+    return load_space(SPACE)
+
+
+def test_draws_are_the_enqueued_settings_and_then_the_same_random_ones_for_everybody() -> None:
+    space = laptop()
+    assert drawn(space, 0)[0] == space.enqueued()[0]
+    params, settings = drawn(space, 7)
+    assert (params, settings) == space.random(7)
+    numbers = features_of(space, params)
+    assert ((numbers >= 0) & (numbers <= 1)).all()
+    assert len(numbers) == len(space.parameters())
+
+
+def test_jobs_come_in_an_order_that_serves_any_length_and_go_by_their_names() -> None:
+    first = [one.name for one, _ in zip(jobs(), range(9), strict=False)]
+    assert first[:5] == ["0000-full-0", "0000-full-1", "0001-full-0", "0001-half-0", "0001-narrow-0"]
+    assert [job_named(name).name for name in first] == first
+    assert len({job_named(name).seed for name in first if "full" in name}) == sum("full" in name for name in first)
+
+
+def test_the_committed_curves_belong_to_the_space() -> None:
+    space, folder = laptop(), SPACE.parent / "curves"
+    records = read_records(folder)
+    assert records
+    for one in records:
+        assert drawn(space, one.draw)[0] == one.params
+        assert len(one.rmse) == len(one.seconds) == 25
+    draws = [(one.draw, one.fidelity, one.repeat) for one in records]
+    assert len(set(draws)) == len(draws) == len([*folder.glob("*.json")]), json.dumps(draws)
