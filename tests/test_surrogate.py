@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import optuna
@@ -20,8 +21,11 @@ from fkpsearch.space import Space, load_space, parse_space
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks" / "surrogate"))
 
-from explain import gain  # noqa: E402
+import explain  # noqa: E402
+from explain import cheaper_dict, gain  # noqa: E402
+from quality import judge  # noqa: E402
 from record import SPACE, drawn, job_named, jobs  # noqa: E402
+from simulate import run_all  # noqa: E402
 from simulated import BETWEEN, Ran, search, shipped  # noqa: E402
 from table import Record, features_of, fit_table, read_records  # noqa: E402
 from ways import BY_NAME, LAPTOP, WAYS, Way, pruner_of, sampler_of  # noqa: E402
@@ -115,8 +119,10 @@ def test_the_same_seed_is_the_same_search() -> None:
 
 
 def test_the_ways_are_what_they_say() -> None:
-    tpe, alone = sampler_of(BY_NAME[LAPTOP], 0), sampler_of(BY_NAME["independent"], 0)
+    tpe, alone = sampler_of(BY_NAME[LAPTOP], 0, 0), sampler_of(BY_NAME["independent"], 0, 0)
     assert (tpe._multivariate, alone._multivariate) == (True, False)  # type: ignore[attr-defined]
+    kinds = [type(sampler_of(BY_NAME["mixed"], number, 0)).__name__ for number in range(4)]
+    assert kinds == ["TPESampler", "TPESampler", "RandomSampler", "TPESampler"]
     default = pruner_of(BY_NAME["asha-9-3"], 25)
     assert (default._min_resource, default._reduction_factor) == (3, 3)  # type: ignore[attr-defined]
     shipped_now = load_space(SPACE).study
@@ -229,3 +235,53 @@ def test_the_committed_curves_belong_to_the_space() -> None:
         assert len(one.rmse) == len(one.seconds) == 25
     draws = [(one.draw, one.fidelity, one.repeat) for one in records]
     assert len(set(draws)) == len(draws) == len([*folder.glob("*.json")]), json.dumps(draws)
+
+
+# ---- the whole
+
+
+@pytest.fixture(scope="module")
+def found(plane: tuple[Record, ...]) -> dict[str, Any]:
+    """Three ways searched on three seeds, as simulate.py does it."""
+    quality = judge(PLANE, plane)
+    table = fit_table(PLANE, plane, own_lengths=quality.own_lengths)
+    ways = [BY_NAME[name] for name in (LAPTOP, "random", "half-first")]
+    of = {"seeds": 3, "minutes": [0.5, 2.0]}
+    return {
+        "of": of,
+        "quality": quality.as_dict(),
+        "cheaper": cheaper_dict(table),
+        "ways": run_all(table, ways, 3, of["minutes"], processes=1),
+    }
+
+
+def test_quality_is_what_predictions_of_unseen_settings_are_worth(
+    found: dict[str, Any], plane: tuple[Record, ...]
+) -> None:
+    quality = found["quality"]
+    ends = [one.rmse.min() for one in plane if one.fidelity == "full"]
+    assert (quality["curves"], quality["draws"], quality["twice"]) == (30, 24, 6)
+    assert quality["lowest"] == round(min(ends), 4)
+    assert quality["chance"] < quality["error"] < quality["spread"], (
+        "nobody predicts chance; the mean would be the last"
+    )
+    assert quality["rank"] > 0.8
+
+
+def test_the_section_has_a_line_a_way_with_its_gain_and_takes_only_its_own_place(
+    found: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explain, "PAGE", tmp_path / "performance.md")
+    monkeypatch.setattr(explain, "FIGURE", tmp_path / "figure.svg")
+    (tmp_path / "performance.md").write_text("# Performance\n\n## Speed of the parts\n\nfast\n")
+    explain.write(found)
+    once = (tmp_path / "performance.md").read_text()
+    explain.write(found)
+    assert (tmp_path / "performance.md").read_text() == once
+    assert once.startswith("# Performance\n\n## Speed of the parts\n\nfast\n\n## How to search\n")
+    rows = {line.split(" | ")[1]: line for line in once.splitlines() if line.startswith("| ")}
+    ours, random = found["ways"][LAPTOP]["true"], found["ways"]["random"]["true"]
+    assert f"{np.mean(ours[1]) - np.mean(random[1]):+.3f}" in rows["random"]
+    assert {"random", "a third of the time on half of the rows"} < set(rows)
+    figure = ElementTree.parse(tmp_path / "figure.svg").getroot()
+    assert len(figure.findall("{*}circle")) == 2 + 2 * 2, "a key for each length, and a dot for each way and length"

@@ -70,6 +70,7 @@ def judge(space: Space, records: Sequence[Record]) -> Quality:
     answers = {own: left_out(x, curves, fold, own_lengths=own) for own in (False, True)}
     errors = {own: _error(answer[:, -1], best[:, -1]) for own, answer in answers.items()}
     own = errors[True] < errors[False]
+    rungs = [epoch for epoch in RUNGS if epoch < curves.shape[1]]
     answer, forest = answers[own], forest_left_out(x, best[:, -1], fold)
     first = np.array([one.repeat == 0 for one in full])
     pairs = [best[draw == one, -1] for one in np.unique(draw) if (draw == one).sum() == 2]
@@ -89,8 +90,8 @@ def judge(space: Space, records: Sequence[Record]) -> Quality:
         rank=rank(answer[:, -1], best[:, -1]),
         forest_error=round(_error(forest, best[:, -1]), 4),
         forest_rank=rank(forest, best[:, -1]),
-        rung_rank={str(epoch): rank(answer[:, epoch - 1], best[:, epoch - 1]) for epoch in RUNGS},
-        early_rank={str(epoch): rank(best[first, epoch - 1], best[first, -1]) for epoch in RUNGS},
+        rung_rank={str(epoch): rank(answer[:, epoch - 1], best[:, epoch - 1]) for epoch in rungs},
+        early_rank={str(epoch): rank(best[first, epoch - 1], best[first, -1]) for epoch in rungs},
         own_lengths=own,
         seconds=round(float(np.median([one.seconds.sum() for one in full])), 1),
     )

@@ -26,6 +26,7 @@ from quality import judge
 from record import CURVES, SPACE
 from simulated import search, shipped
 from table import Table, fit_table, read_records
+from threadpoolctl import threadpool_limits  # scikit-learn's own
 from ways import BY_NAME, WAYS, Way
 
 from fkpsearch.plain import writing
@@ -42,6 +43,13 @@ _tables: list[Table] = []
 """The one that a process of the pool simulates on"""
 
 
+def take(table: Table) -> None:
+    """What a process of the pool begins with: many small matrices are no work for several threads."""
+    threadpool_limits(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _tables.append(table)
+
+
 def main() -> int:
     """Simulate what is missing, then write it down."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -50,6 +58,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", choices=BY_NAME, default=list(BY_NAME))
     parser.add_argument("--processes", type=int, default=2)
     told = parser.parse_args()
+    threadpool_limits(1)
     space, records = load_space(SPACE), read_records(CURVES)
     began = time.monotonic()
     quality = judge(space, records)
@@ -79,7 +88,7 @@ def fingerprint(folder: Path) -> str:
 def run_all(table: Table, ways: Sequence[Way], seeds: int, minutes: Sequence[float], processes: int) -> dict[str, Any]:
     """For each way by its name, for each of the minutes, in the order of the seeds: ``true`` px, and ``trials``."""
     found: dict[tuple[str, int], Any] = {}
-    pool = ProcessPoolExecutor(processes, initializer=_tables.append, initargs=(table,))
+    pool = ProcessPoolExecutor(processes, initializer=take, initargs=(table,))
     with pool, progress("Searches") as at:
         tasks = {pool.submit(one, way.name, seed, minutes): (way.name, seed) for seed in range(seeds) for way in ways}
         for done, task in enumerate(as_completed(tasks), start=1):
@@ -97,7 +106,6 @@ def run_all(table: Table, ways: Sequence[Way], seeds: int, minutes: Sequence[flo
 
 def one(name: str, seed: int, minutes: Sequence[float]) -> dict[str, list[float]]:
     """One search, looked at after each of the minutes; one for each where the way depends on how long it is."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     table, way = _tables[0], BY_NAME[name]
     world = table.world(seed)
     lengths = minutes if way.first else [max(minutes)] * len(minutes)

@@ -154,7 +154,7 @@ def _begin(
 ) -> _Training:
     """The next trial, begun; its parameters are chosen by all that is known by now."""
     number = sum(one.state != TrialState.WAITING for one in study.get_trials(deepcopy=False))
-    study.sampler = sampler_of(way, training_seed(seed, number))
+    study.sampler = sampler_of(way, number, training_seed(seed, number))
     trial = study.ask()
     space.sample(trial)
     run = world.run(trial.params, fidelity, (seed, trial.number))

@@ -57,8 +57,8 @@ def read_records(folder: Path) -> tuple[Record, ...]:
     for path in sorted(folder.glob("*.json")):
         one = json.loads(path.read_text())
         if len(one["rmse"]) == one["epochs"]:
-            arrays = (np.array(one[name], np.float64) for name in ("rmse", "processor_seconds"))
-            found.append(Record(one["draw"], one["fidelity"], one["repeat"], one["params"], *arrays))
+            rmse, seconds = (np.array(one[name], np.float64) for name in ("rmse", "processor_seconds"))
+            found.append(Record(one["draw"], one["fidelity"], one["repeat"], one["params"], rmse, seconds))
     return tuple(found)
 
 

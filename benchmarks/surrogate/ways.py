@@ -34,6 +34,8 @@ class Way:
     title: str
     sampler: Mapping[str, Any] = field(default_factory=lambda: TPE)
     """As in a ``study:`` section; ``kind: independent`` is TPE that looks at each parameter alone"""
+    random_every: int = 0
+    """Each so-manieth trial is drawn at random; 0 for none"""
     pruner: Mapping[str, Any] = field(default_factory=lambda: GENTLE)
     """As in a ``study:`` section; ``kind: hyperband`` is Optuna's"""
     presets: bool = True
@@ -62,6 +64,7 @@ WAYS = (
     Way("independent", "sampler", "TPE, each parameter alone", sampler={"kind": "independent", "startup_trials": 6}),
     Way("random", "sampler", "random", sampler={"kind": "random"}),
     Way("startup-20", "sampler", "TPE after 20 random trials", sampler={"kind": "tpe", "startup_trials": 20}),
+    Way("mixed", "sampler", "TPE, every third trial random", random_every=3),
     Way("no-presets", "presets", "nothing enqueued", presets=False),
     Way("half-first", "low fidelity first", "a third of the time on half of the rows", first="half"),
     Way("narrow-first", "low fidelity first", "a third of the time at half the width", first="narrow"),
@@ -70,10 +73,12 @@ WAYS = (
 BY_NAME = {way.name: way for way in WAYS}
 
 
-def sampler_of(way: Way, seed: int) -> BaseSampler:
-    """The sampler of one trial."""
+def sampler_of(way: Way, number: int, seed: int) -> BaseSampler:
+    """The sampler of one trial, by its number."""
     import optuna
 
+    if way.random_every and number % way.random_every == way.random_every - 1:
+        return optuna.samplers.RandomSampler(seed=seed)
     if way.sampler["kind"] != "independent":
         return build_sampler(strategy_of({"sampler": dict(way.sampler)}, way.name), seed)
     with warnings.catch_warnings():
