@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -16,6 +18,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from fkpsearch.data import Split
+from fkpsearch.errors import InputError
 from fkpsearch.space import Space, load_space, parse_space
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,7 +28,7 @@ sys.path.insert(0, str(ROOT / "benchmarks" / "surrogate"))
 import explain  # noqa: E402
 from explain import cheaper_dict, gain  # noqa: E402
 from quality import judge  # noqa: E402
-from record import SPACE, drawn, job_named, jobs  # noqa: E402
+from record import SPACE, drawn, halved, job_named, jobs  # noqa: E402
 from simulate import run_all  # noqa: E402
 from simulated import BETWEEN, Ran, search, shipped  # noqa: E402
 from table import Record, features_of, fit_table, read_records  # noqa: E402
@@ -202,6 +206,12 @@ def test_worlds_differ_where_nothing_was_recorded(plane: tuple[Record, ...]) -> 
     assert np.std(ends) > 0.005
 
 
+def test_too_few_records_are_refused_with_one_line(plane: tuple[Record, ...]) -> None:
+    for records, got in ((plane[:4], "4 settings, 4 trainings"), (plane[:24], "24 settings, 24 trainings")):
+        with pytest.raises(InputError, match=f"one of them twice.*{got}"):
+            fit_table(PLANE, records, own_lengths=False)
+
+
 # ---- the recording
 
 
@@ -226,6 +236,47 @@ def test_jobs_come_in_an_order_that_serves_any_length_and_go_by_their_names() ->
     assert len({job_named(name).seed for name in first if "full" in name}) == sum("full" in name for name in first)
 
 
+def test_half_of_the_rows_has_all_copies_of_a_picture_or_none_and_validates_on_the_same() -> None:
+    group = np.array([10, 11, 10, 13, 12, 12, 11, 14], np.uint64)
+    parts = Split(np.array([0, 1, 2, 4, 5, 6]), np.array([3]), np.array([7]))
+    kept = halved(parts, SimpleNamespace(group=group))  # type: ignore[arg-type]
+    assert kept.training.tolist() == [0, 2, 4, 5]
+    assert (kept.validation.tolist(), kept.holdout.tolist()) == ([3], [7])
+
+
+RECORDING = """
+import sys
+sys.path.insert(0, {folder!r})
+from pathlib import Path
+from record import job_named, train_one
+from fkpsearch.space import parse_space
+space = parse_space({space!r}, "little")
+for name in ("0000-full-0", "0001-narrow-0", "0001-half-0"):
+    train_one(job_named(name), Path({data!r}), space, Path({to!r}))
+"""
+
+LITTLE = """
+model: {kind: cnn, input_size: 48, blocks: 2, width: {choice: [4, 6]}, dense: {width: 8}}
+training: {epochs: 2, batch_size: 4, optimizer: {kind: adam, learning_rate: {float: [1e-3, 1e-2], log: true}}}
+enqueue: [{model: {width: 6}, training: {optimizer: {learning_rate: 0.005}}}]
+"""
+
+
+def test_what_is_recorded_is_read_back(shared_tiny: Path, tmp_path: Path) -> None:
+    told = {"folder": str(SPACE.parent), "space": LITTLE, "data": str(shared_tiny), "to": str(tmp_path / "curves")}
+    subprocess.run([sys.executable, "-c", RECORDING.format(**told)], check=True)
+    half, narrow = read_records(tmp_path / "curves")[1:]
+    full = read_records(tmp_path / "curves")[0]
+    assert (full.draw, full.fidelity, half.fidelity, narrow.fidelity) == (0, "full", "half", "narrow")
+    assert full.params == {"model.width": 6, "training.optimizer.learning_rate": 0.005}
+    assert half.params == narrow.params == parse_space(LITTLE, "little").random(1)[0]
+    for one in (full, half, narrow):
+        assert one.rmse.shape == one.seconds.shape == (2,)
+        assert ((one.rmse > 0) & (one.rmse < 96)).all()
+        assert (one.seconds > 0).all()
+    assert len({tuple(one.rmse) for one in (full, half, narrow)}) == 3
+
+
 def test_the_committed_curves_belong_to_the_space() -> None:
     space, folder = laptop(), SPACE.parent / "curves"
     records = read_records(folder)
@@ -246,7 +297,7 @@ def found(plane: tuple[Record, ...]) -> dict[str, Any]:
     quality = judge(PLANE, plane)
     table = fit_table(PLANE, plane, own_lengths=quality.own_lengths)
     ways = [BY_NAME[name] for name in (LAPTOP, "random", "half-first")]
-    of = {"seeds": 3, "minutes": [0.5, 2.0]}
+    of: dict[str, Any] = {"seeds": 3, "minutes": [0.5, 2.0]}
     return {
         "of": of,
         "quality": quality.as_dict(),
@@ -262,9 +313,7 @@ def test_quality_is_what_predictions_of_unseen_settings_are_worth(
     ends = [one.rmse.min() for one in plane if one.fidelity == "full"]
     assert (quality["curves"], quality["draws"], quality["twice"]) == (30, 24, 6)
     assert quality["lowest"] == round(min(ends), 4)
-    assert quality["chance"] < quality["error"] < quality["spread"], (
-        "nobody predicts chance; the mean would be the last"
-    )
+    assert quality["chance"] < quality["error"] < quality["spread"], "nobody predicts chance; the mean errs by the last"
     assert quality["rank"] > 0.8
 
 
@@ -274,6 +323,9 @@ def test_the_section_has_a_line_a_way_with_its_gain_and_takes_only_its_own_place
     monkeypatch.setattr(explain, "PAGE", tmp_path / "performance.md")
     monkeypatch.setattr(explain, "FIGURE", tmp_path / "figure.svg")
     (tmp_path / "performance.md").write_text("# Performance\n\n## Speed of the parts\n\nfast\n")
+    explain.write(found)
+    assert "| random |" not in (tmp_path / "performance.md").read_text(), "24 settings are too few to tell"
+    monkeypatch.setattr(explain, "ENOUGH", 24)
     explain.write(found)
     once = (tmp_path / "performance.md").read_text()
     explain.write(found)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from table import FULL, Record, features_of, fit_surface
+from table import FULL, Record, check, features_of, fit_surface
 
 from fkpsearch.space import Space
 
@@ -58,9 +58,10 @@ class Quality:
 
 
 def judge(space: Space, records: Sequence[Record]) -> Quality:
-    """Cross-validate the table: at most ten folds, all trainings of the same settings in one."""
+    """Cross-validate the table: at most ten folds, all trainings of the same settings in one. Raises InputError."""
     from scipy.stats import spearmanr
 
+    check(records)
     full = [one for one in records if one.fidelity == FULL]
     x = np.stack([features_of(space, one.params) for one in full])
     curves = np.log([one.rmse for one in full])

@@ -4,8 +4,8 @@
 
 A seed is a world (table.py) and the luck of all trainings in it, which is the same for every way (ways.py). A search
 is worth what the trial that it would ship is worth without luck. Results go to ``simulated.json`` beside this file: a
-way that is there with the same curves, seeds and minutes is not run again. In the end docs/performance.md has its table
-and figure anew (explain.py).
+way that is there with the same curves, seeds and minutes is not run again. In the end the table is printed, and once
+enough settings are recorded docs/performance.md has it anew, with a figure (explain.py).
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from quality import judge
 from record import CURVES, SPACE
 from simulated import search, shipped
 from table import Table, fit_table, read_records
-from threadpoolctl import threadpool_limits  # scikit-learn's own
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn's own
 from ways import BY_NAME, WAYS, Way
 
+from fkpsearch.errors import InputError
 from fkpsearch.plain import writing
 from fkpsearch.screen import progress
 from fkpsearch.space import load_space
@@ -61,7 +62,11 @@ def main() -> int:
     threadpool_limits(1)
     space, records = load_space(SPACE), read_records(CURVES)
     began = time.monotonic()
-    quality = judge(space, records)
+    try:
+        quality = judge(space, records)
+    except InputError as why:
+        print(why, file=sys.stderr)
+        return 2
     table = fit_table(space, records, own_lengths=quality.own_lengths)
     of = {"curves": fingerprint(CURVES), "seeds": told.seeds, "minutes": sorted(told.minutes)}
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -71,8 +76,8 @@ def main() -> int:
     ways |= run_all(table, missing, told.seeds, of["minutes"], told.processes)
     found = {"of": of, "quality": quality.as_dict(), "cheaper": explain.cheaper_dict(table), "ways": ways}
     with writing(RESULTS) as file:
-        file.write(json.dumps(found, indent=1) + "\n")
-    print(f"{len(missing)} ways, {len(missing) * told.seeds} seeds: {time.monotonic() - began:.0f} s")
+        file.write(json.dumps(found) + "\n")
+    print(f"{len(missing) * told.seeds} searches: {time.monotonic() - began:.0f} s\n\n{explain.table_of(found)}")
     explain.write(found)
     return 0
 
@@ -114,8 +119,8 @@ def one(name: str, seed: int, minutes: Sequence[float]) -> dict[str, list[float]
     trials: list[float] = []
     for minute, length in zip(minutes, lengths, strict=True):
         best = shipped(ran[length], 60 * minute)
-        true.append(best.true if best else NO_MODEL)
-        trials.append(sum(one.ended <= 60 * minute for one in ran[length]))
+        true.append(round(best.true, 5) if best else NO_MODEL)
+        trials.append(sum(1 for one in ran[length] if one.ended <= 60 * minute))
     return {"true": true, "trials": trials}
 
 

@@ -1,7 +1,8 @@
 """One simulated search: the real samplers and pruners, trainings that are read from a world, and a clock of its own.
 
 Workers ask, report and tell as a supervisor does (books.py, attempt.py): each has its next trial as soon as the last
-one ends, a trial reports its best RMSE so far after every epoch and may be pruned there, except after its last.
+one ends, a trial reports its best RMSE so far after every epoch and may be pruned there, except after its last. Only
+settings that were trained before are trained again here; where parameters are continuous there are none.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ def _trials(
         else:
             study.tell(training.trial, state=TrialState.PRUNED)  # its value is its last report
         yield Ran(
-            training.trial.number, training.params, worker, training.began, now, epoch, value if last else None,
+            training.trial.number, training.params, worker, training.began, float(now), epoch, value if last else None,
             training.true,
         )  # fmt: skip
         begin(worker, now + BETWEEN)

@@ -1,9 +1,9 @@
 """The recorded learning curves as a function of any parameters of their space: worlds in which searches are simulated.
 
 Exact where a curve was recorded. Between records, logarithms of curves are written in their first principal components,
-each a Gaussian process over the parameters. One *world* is one draw from what the records leave possible: a sample path
-of each process (Wilson et al. 2020, equation 12: a draw from the prior, moved to where the records are). So many worlds
-differ in what is not known, and an interval over worlds has the ignorance of the table in it.
+each a Gaussian process over the parameters (process.py). One *world* is one draw from what the records leave possible: a
+sample path of each process. So worlds differ in what is not known, and an interval over worlds has the ignorance of the
+table in it.
 
 What chance does to a training is known from settings that were trained twice: half of the variance of the difference of
 two logarithms, with its correlation over the epochs. It comes on top of a world's curve.
@@ -12,17 +12,17 @@ two logarithms, with its correlation over the epochs. It comes on top of a world
 from __future__ import annotations
 
 import json
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from process import Process, SamplePath, fit_process
 
+from fkpsearch.errors import InputError, Problem
 from fkpsearch.space import Choice, Space
 
 Floats = NDArray[np.float64]
@@ -30,9 +30,6 @@ Params = Mapping[str, Any]
 
 COMPONENTS = 3
 """Principal components of the curves"""
-
-WAVES = 600
-"""Random Fourier features of a draw from the prior (Rahimi & Recht 2007)"""
 
 FULL = "full"
 
@@ -84,84 +81,6 @@ def features_of(space: Space, params: Params) -> Floats:
             low, high, at = (np.log(x) if node.log else x for x in (node.low, node.high, value))
             numbers.append(float((at - low) / (high - low)))
     return np.array(numbers)
-
-
-@dataclass(frozen=True, eq=False)
-class Process:
-    """A Gaussian process after its records: ``mean + scale * (f + noise)``, f with variance and lengths."""
-
-    x: Floats
-    """[n, d]"""
-    y: Floats
-    """[n], standardised"""
-    mean: float
-    scale: float
-    variance: float
-    lengths: Floats
-    """[d]"""
-    noise: float
-    """Variance of what the process leaves unexplained, which is chance or what it is too smooth for"""
-
-    def covariance(self, a: Floats, b: Floats) -> Floats:
-        """``[p, q]`` of points ``[p, d]`` and ``[q, d]``."""
-        apart = (a[:, None] - b[None]) / self.lengths
-        return np.asarray(self.variance * np.exp(-0.5 * np.square(apart).sum(axis=2)))
-
-    @cached_property
-    def inverse(self) -> Floats:
-        """Of the records' covariance, ``[n, n]``."""
-        return np.asarray(np.linalg.inv(self.covariance(self.x, self.x) + self.noise * np.eye(len(self.x))))
-
-    def at(self, points: Floats) -> Floats:
-        """The expected values ``[p]``."""
-        return np.asarray(self.mean + self.scale * (self.covariance(points, self.x) @ (self.inverse @ self.y)))
-
-    def path(self, rng: np.random.Generator) -> SamplePath:
-        """One function that the records leave possible."""
-        waves = rng.normal(size=(WAVES, len(self.lengths))) / self.lengths
-        shifts = rng.uniform(0, 2 * np.pi, WAVES)
-        heights = rng.normal(size=WAVES) * np.sqrt(2 * self.variance / WAVES)
-        prior = np.cos(self.x @ waves.T + shifts) @ heights
-        missing = self.y - prior - rng.normal(size=len(self.y)) * np.sqrt(self.noise)
-        return SamplePath(self, waves, shifts, heights, self.inverse @ missing)
-
-
-@dataclass(frozen=True, eq=False)
-class SamplePath:
-    """A sample path of a process."""
-
-    process: Process
-    waves: Floats
-    shifts: Floats
-    heights: Floats
-    weights: Floats
-
-    def at(self, points: Floats) -> Floats:
-        """Its values ``[p]`` at points ``[p, d]``."""
-        prior = np.cos(points @ self.waves.T + self.shifts) @ self.heights
-        moved = self.process.covariance(points, self.process.x) @ self.weights
-        return np.asarray(self.process.mean + self.process.scale * (prior + moved))
-
-
-def fit_process(x: Floats, y: Floats, *, own_lengths: bool) -> Process:
-    """Fit variance, lengths (one, or one a dimension) and noise by their marginal likelihood."""
-    from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
-    from sklearn.gaussian_process import GaussianProcessRegressor  # type: ignore[import-untyped]
-    from sklearn.gaussian_process.kernels import (  # type: ignore[import-untyped]
-        RBF,
-        ConstantKernel,
-        WhiteKernel,
-    )
-
-    mean, scale = float(y.mean()), float(y.std()) or 1.0
-    standard = (y - mean) / scale
-    lengths = np.ones(x.shape[1]) * 2 if own_lengths else 2.0
-    kernel = ConstantKernel(1.0, (0.05, 20)) * RBF(lengths, (0.3, 30)) + WhiteKernel(0.1, (1e-3, 1.5))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound: the dimension does not matter
-        found = GaussianProcessRegressor(kernel, n_restarts_optimizer=1, random_state=0).fit(x, standard).kernel_
-    length = np.broadcast_to(found.k1.k2.length_scale, x.shape[1]).astype(np.float64)
-    return Process(x, standard, mean, scale, found.k1.k1.constant_value, length, found.k2.noise_level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,8 +209,23 @@ def _along(basis: Basis, paths: Sequence[SamplePath], point: Floats) -> Floats:
     return np.asarray(basis.mean + np.array([path.at(point)[0] for path in paths]) @ basis.components)
 
 
+LEAST_DRAWS = 5
+"""Fewer settings make no surface at all"""
+
+
+def check(records: Sequence[Record]) -> None:
+    """Raises InputError where too little is recorded in full, or nothing twice, from which chance is known."""
+    full = [one for one in records if one.fidelity == FULL]
+    draws = {one.draw for one in full}
+    if len(draws) < LEAST_DRAWS or len(draws) == len(full):
+        rule = f"needs {LEAST_DRAWS} settings recorded in full, one of them twice"
+        got = f"{len(draws)} settings, {len(full)} trainings"
+        raise InputError(Problem("benchmarks/surrogate/curves", rule, got, "run record.py beside it"))
+
+
 def fit_table(space: Space, records: Sequence[Record], *, own_lengths: bool) -> Table:
-    """The table of records; some settings must have been trained twice. Raises ValueError where none were."""
+    """The table of records. Raises InputError where :func:`check` does."""
+    check(records)
     full = [one for one in records if one.fidelity == FULL]
     x = np.stack([features_of(space, one.params) for one in full])
     curves = np.log([one.rmse for one in full])
@@ -299,8 +233,6 @@ def fit_table(space: Space, records: Sequence[Record], *, own_lengths: bool) -> 
     for one, curve in zip(full, curves, strict=True):
         by_draw[one.draw].append(curve)
     twice = [(pair[0] - pair[1]) / np.sqrt(2) for pair in by_draw.values() if len(pair) == 2]
-    if not twice:
-        raise ValueError("no settings were recorded twice: the size of chance is not known")
     means = {draw: np.mean(pair, axis=0) for draw, pair in by_draw.items()}
     times = np.log([[one.seconds[0], np.median(one.seconds[1:])] for one in full])
     return Table(
