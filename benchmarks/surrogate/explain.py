@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,51 +82,52 @@ def section_of(found: Found) -> str:
     """Words, table and picture; words alone where too little is recorded for the rest."""
     said = known(found["quality"], found["cheaper"])
     if found["quality"]["draws"] < ENOUGH:
-        return f"{said}\n{FEW}"
+        return f"{said}\n{fill(FEW, 120)}\n"
     seeds, minutes = found["of"]["seeds"], found["of"]["minutes"]
     base = found["ways"][LAPTOP]
     ours = ", ".join(
         f"{np.mean(true):.3f} px after {minute:g} minutes ({np.mean(trials):.0f} trials)"
         for minute, true, trials in zip(minutes, base["true"], base["trials"], strict=True)
     )
-    return f"""{said}
-`spaces/laptop.yaml` as it is comes to {ours}: {seeds} searches, two workers of one thread, worth of the trial
-that would be shipped without its luck. Below: pixels by which another way is better (+) or worse (-), mean of
-{seeds} pairs with 95% of Student's t; bold = better beyond doubt.
-
-{table_of(found)}
-
-![Gains over laptop.yaml's own way to search, after {minutes[0]:g} to {minutes[-1]:g} minutes](how-to-search.svg)
-"""
+    words = (
+        f"`spaces/laptop.yaml` as it is comes to {ours}: {seeds} searches by two workers of one thread, worth of the "
+        "trial that would be shipped without its luck. Below: pixels by which another way is better (+) or worse (-), "
+        f"mean of {seeds} pairs with 95% of Student's t; bold = better beyond doubt."
+    )
+    title = f"Gains over laptop.yaml's own way to search, after {minutes[0]:g} to {minutes[-1]:g} minutes"
+    return f"{said}\n{fill(words, 120)}\n\n{table_of(found)}\n\n![{title}]({FIGURE.name})\n"
 
 
 ENOUGH = 40
 """Settings recorded, about three for each parameter of the space: with fewer, worlds are mostly their prior"""
 
-FEW = f"""Searches are simulated on these curves once there are {ENOUGH} settings; before that their table would tell of
-the prior more than of the problem. `python benchmarks/surrogate/record.py DATA` records on, `simulate.py` beside it
-then writes table and figure here.
-"""
+FEW = (
+    f"Searches are simulated on these curves once there are {ENOUGH} settings; before that a table would tell more of "
+    "the prior than of the problem. `python benchmarks/surrogate/record.py DATA` records on, `simulate.py` beside it "
+    "then writes table and figure here."
+)
 
 
 def known(quality: dict[str, Any], cheaper: dict[str, Any]) -> str:
     """What the table of curves stands on."""
     rungs = ", ".join(f"{rank:.2f} (epoch {epoch})" for epoch, rank in quality["early_rank"].items())
-    lower = "".join(
-        f"- Trained {NAMES[name]}: {one['price']:.2f} of the seconds; of {one['pairs']} settings the rank agrees with "
-        f"that of full trainings by Spearman's {one['agreement']:.2f}.\n"
+    facts = [
+        f"{quality['draws']} settings, best epochs from {quality['lowest']:.3f} px, median {quality['median']:.3f}, "
+        f"standard deviation {quality['spread']:.3f}; {quality['chance']:.3f} between two trainings of the same "
+        f"settings ({quality['twice']} of them).",
+        f"Between records the table errs by {quality['error']:.3f} px (cross-validated) and ranks with Spearman's "
+        f"{quality['rank']:.2f}; a random forest by {quality['forest_error']:.3f} px and {quality['forest_rank']:.2f}. "
+        "Each simulated search has a world of its own, drawn from what that leaves open.",
+        f"The best so far at an epoch against that at the end, Spearman's, as recorded: {rungs}.",
+    ]
+    facts += [
+        f"Trained {NAMES[name]}: {one['price']:.2f} of the seconds; of {one['pairs']} settings the rank agrees with "
+        f"that of full trainings by Spearman's {one['agreement']:.2f}."
         for name, one in cheaper.items()
-    )
-    return f"""{quality["curves"]} trainings of 25 epochs were recorded (median {quality["seconds"]:.0f} s of a core):
-
-- {quality["draws"]} settings, best epochs from {quality["lowest"]:.3f} px, median {quality["median"]:.3f}, standard
-  deviation {quality["spread"]:.3f}; {quality["chance"]:.3f} between two trainings of the same settings
-  ({quality["twice"]} of them).
-- Between records the table errs by {quality["error"]:.3f} px (cross-validated) and ranks with Spearman's
-  {quality["rank"]:.2f}; a random forest by {quality["forest_error"]:.3f} px and {quality["forest_rank"]:.2f}. Each
-  simulated search has a world of its own, drawn from what that leaves open.
-- The best so far at an epoch against that at the end, Spearman's, as recorded: {rungs}.
-{lower}"""
+    ]
+    lines = [fill(fact, 120, initial_indent="- ", subsequent_indent="  ") for fact in facts]
+    head = f"{quality['curves']} trainings of 25 epochs were recorded (median {quality['seconds']:.0f} s of a core):"
+    return "\n".join([head, "", *lines, ""])
 
 
 NAMES = {"half": "on half of the rows", "narrow": "at half the width"}

@@ -1,8 +1,7 @@
 """A Gaussian process over points in the unit cube, fitted by scikit-learn, and sample paths of it.
 
-A path is drawn as Wilson et al. (2020) do: a function from the prior, made of random waves, and then moved to where the
-records are (their equation 12, Matheron's rule). It can be asked anywhere, at the price of one covariance with the
-records.
+A path is drawn as Wilson et al. (2020) do: a function from the prior, made of random waves, then moved to where the
+records are (Matheron's rule). It can be asked anywhere, at the price of one covariance with the records.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The recorded learning curves as a function of any parameters of their space: worlds in which searches are simulated.
 
 Exact where a curve was recorded. Between records, logarithms of curves are written in their first principal components,
-each a Gaussian process over the parameters (process.py). One *world* is one draw from what the records leave possible: a
-sample path of each process. So worlds differ in what is not known, and an interval over worlds has the ignorance of the
-table in it.
+each a Gaussian process over the parameters (process.py). One *world* is one draw from what the records leave possible:
+a sample path of each process. So worlds differ in what is not known, and an interval over worlds has the ignorance of
+the table in it.
 
 What chance does to a training is known from settings that were trained twice: half of the variance of the difference of
 two logarithms, with its correlation over the epochs. It comes on top of a world's curve.
