@@ -158,7 +158,7 @@ def table_of(found: Found) -> str:
     return "\n".join(lines)
 
 
-WIDTH, LEFT, RIGHT, TOP, ROW = 860, 330, 20, 64, 34
+WIDTH, LEFT, RIGHT, TOP, ROW = 960, 440, 24, 64, 34
 COLOURS = ("#d39a2d", "#1f5fd0", "#0d9f83")
 """From the shortest search to the longest"""
 
@@ -181,10 +181,10 @@ def draw(found: Found) -> str:
         share = (min(max(value, -reach), reach) + reach) / (2 * reach)
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
-    parts = [_text(8, 22, "What another way to search than laptop.yaml's gains, RMSE in px", "title")]
+    parts = [_text(8, 22, "What other ways to search gain over laptop.yaml's: RMSE in pixels", "title")]
     for number, minute in enumerate(minutes):
         key = LEFT + number * 110
-        parts.append(f'<circle cx="{key}" cy="41" r="4" fill="{COLOURS[number]}"/>')
+        parts.append(f'<circle cx="{key}" cy="41" r="4" fill="{COLOURS[number % len(COLOURS)]}"/>')
         parts.append(_text(key + 9, 45, f"{minute:g} minutes", "note"))
     bottom = TOP + ROW * len(rows)
     ticks = round(reach / step)
@@ -197,9 +197,11 @@ def draw(found: Found) -> str:
     for place, (way, gains) in enumerate(rows):
         y = TOP + ROW * (place + 0.5)
         parts.append(_text(LEFT - 12, y + 4, way.title, "", "end"))
+        if not place or way.group != rows[place - 1][0].group:
+            parts.append(_text(8, y + 4, way.group, "group"))
         for number, one in enumerate(gains):
             at = y + (number - (len(gains) - 1) / 2) * 9
-            low, high, colour = x(one.mean - one.half), x(one.mean + one.half), COLOURS[number]
+            low, high, colour = x(one.mean - one.half), x(one.mean + one.half), COLOURS[number % len(COLOURS)]
             line = f'y1="{at:.1f}" y2="{at:.1f}" stroke="{colour}" stroke-width="2"'
             parts.append(f'<line x1="{low:.1f}" x2="{high:.1f}" {line}/>')
             parts.append(f'<circle cx="{x(one.mean):.1f}" cy="{at:.1f}" r="3.5" fill="{colour}"/>')
