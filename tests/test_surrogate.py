@@ -128,7 +128,7 @@ class TinyTrainer:
     def run(self, params: Mapping[str, Any], fidelity: str, seed: Sequence[int]) -> Floats:
         tree = {**self.space.sample(Given(dict(params))), "seed": training_seed(*seed)}
         settings = settings_of(tree, "tiny").model_dump(mode="json")
-        return np.array([rmse_at(settings, epoch) for epoch in range(1, 10)])
+        return np.array([rmse_at(settings, epoch) for epoch in range(1, 10)])  # type: ignore[no-untyped-call]
 
     def curve(self, params: Mapping[str, Any], fidelity: str = "full") -> Floats:
         return np.ones(9)

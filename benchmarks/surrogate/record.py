@@ -26,16 +26,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from fkpsearch.child import environment_of_children
-from fkpsearch.errors import Diverged
+from fkpsearch.data import Faces, Split, load_data
+from fkpsearch.errors import Diverged, InputError
 from fkpsearch.places import threads_environment
 from fkpsearch.plain import writing
 from fkpsearch.space import Given, Space, load_space
-
-if TYPE_CHECKING:
-    from fkpsearch.data import Faces, Split
 
 HERE = Path(__file__).resolve().parent
 SPACE = HERE / "space.yaml"
@@ -94,7 +92,6 @@ def drawn(space: Space, draw: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def train_one(job: Job, data: Path, space: Space, folder: Path) -> None:
     """Train it in this process, and write its file. A training that diverges has the epochs before."""
-    from fkpsearch.data import load_data
     from fkpsearch.device import take_place
     from fkpsearch.folds import parts_of
     from fkpsearch.settings import settings_of
@@ -173,6 +170,11 @@ def main() -> int:
     if told.job:
         train_one(job_named(told.job), told.data, load_space(SPACE), told.curves)
         return 0
+    try:
+        load_data(told.data)  # once, before every child finds the same wrong with it
+    except InputError as why:
+        print(why, file=sys.stderr)
+        return 2
     waiting = (job for job in jobs() if job.fidelity in told.only)
     lock, end = threading.Lock(), time.monotonic() + told.hours * 3600
     lanes = [threading.Thread(target=lane, args=(waiting, lock, told, end), daemon=True) for _ in range(told.processes)]
