@@ -21,7 +21,7 @@ class Mean(Readout):
     """What the dense readout and one that reads maps answer on average; each is trained for itself."""
 
     kind: Literal["mean"] = "mean"
-    beside: Annotated[Dsnt | Simcc, Field(discriminator="kind")] = Field(Dsnt(), description="the one that reads maps")
+    beside: Annotated[Dsnt | Simcc, Field(discriminator="kind")] = Field(Simcc(), description="the one that reads maps")
     reads_features: ClassVar[bool] = True
     reads_maps: ClassVar[bool] = True
 
