@@ -93,9 +93,9 @@ def train(
     """
     started = time.perf_counter()
     parts = parts or parts_of(settings, faces)[0]
-    validation = faces.take(parts.validation)
+    validation = faces.view(parts.validation)
     rows = np.arange(len(faces)) if settings.training.refit else parts.training
-    model, learners = prepare(settings, faces.take(rows_to_learn(settings, faces, rows)))
+    model, learners = prepare(settings, faces.view(rows_to_learn(settings, faces, rows)))
     nets = [learner.net for learner in learners]
     history: tuple[Epoch, ...] = ()
     best = Best([], np.empty((0, keypoints.COUNT, 2), np.float32))
@@ -206,7 +206,7 @@ def faces_of(member: Member, training: Faces) -> Faces:
         chosen &= training.population == member.population
     if not chosen.any():
         raise Infeasible(f"model.specialists: this data has no row for the specialist {member.name}")
-    return training.take(np.flatnonzero(chosen))
+    return training.view(np.flatnonzero(chosen))
 
 
 def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[float, list[list[Any]]]:
