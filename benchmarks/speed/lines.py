@@ -52,9 +52,9 @@ def alone(file: str, *told: object, threads: int) -> list[Line]:
     environment = environment_of_children({**threads_environment(threads), "OPENBLAS_NUM_THREADS": str(threads)})
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, str(HERE / file), *map(str, told)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"{' '.join(command)}: exit status {done.returncode}")
+        sys.exit(f"{done.stderr}\n{' '.join(command)}: exit status {done.returncode}")
     return [Line(**line) for line in json.loads(done.stdout.splitlines()[-1])]
 
 

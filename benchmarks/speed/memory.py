@@ -70,7 +70,7 @@ def at_work(data: Path, children: int) -> list[dict[str, float]]:
 
 
 def pages(pid: int) -> dict[str, float]:
-    """Bytes of a process: its share of all it uses, what no file backs, and the map of the pictures: whole and share."""
+    """Bytes of a process: its share of all it uses, what no file backs, and the map of the pictures."""
     whole = Path(f"/proc/{pid}/smaps_rollup").read_text()
     found = {"share": count(whole, "Pss"), "own": count(whole, "Anonymous"), "pictures": 0.0, "pictures' share": 0.0}
     for block in re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", Path(f"/proc/{pid}/smaps").read_text()):
@@ -86,8 +86,8 @@ def count(text: str, name: str) -> float:
     return float(found[1]) * 1024 if found else 0.0
 
 
-def lines(data: Path, eighth: Path, numbers: Sequence[int]) -> list[Line]:
-    """The figures of one data set."""
+def lines_of(data: Path, eighth: Path, numbers: Sequence[int]) -> list[Line]:
+    """The figures of a data set with so many children, and what an eighth of it makes of one child."""
     found = []
     bytes_of = {folder: load_data(folder).faces.images.nbytes for folder in (data, eighth)}
     for children in numbers:
@@ -115,8 +115,8 @@ def main() -> None:
     rows = ROWS // 8 if asked.quick else ROWS
     with tempfile.TemporaryDirectory() as name:
         os.environ["FKPSEARCH_CACHE"] = f"{name}/cache"
-        folders = [training_file(asked.data, Path(name) / str(count), count) for count in (rows, rows // 8)]
-        tell(lines(*folders, CHILDREN[:1] if asked.quick else CHILDREN))
+        whole, eighth = (training_file(asked.data, Path(name) / str(count), count) for count in (rows, rows // 8))
+        tell(lines_of(whole, eighth, CHILDREN[:1] if asked.quick else CHILDREN))
 
 
 if __name__ == "__main__":
