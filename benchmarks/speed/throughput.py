@@ -146,7 +146,7 @@ def main() -> None:
     from fkpsearch.recipe import gpu_is_there
 
     on_gpu = gpu_is_there()
-    if not on_gpu and hasattr(os, "sched_setaffinity"):
+    if not (on_gpu or asked.quick) and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     settings = settings_named(asked.net)
     steps = 3 if asked.quick else STEPS_ON_GPU if on_gpu else STEPS[asked.net]
