@@ -31,7 +31,7 @@ ROWS = 7_049
 CHILDREN = (1, 2, 4)
 
 OWN = 0.5
-"""Bytes of its own memory that a child may hold for each byte of pictures; a copy of what trains and validates has 0.9"""
+"""Bytes of its own memory a child may hold for each byte of pictures; a copy of what trains and validates has 0.9"""
 
 MIB = 2**20
 

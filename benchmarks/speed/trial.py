@@ -102,13 +102,13 @@ def inside(data: Path, *, epochs: int) -> None:
         history = (*history, row)
         times.append(time.perf_counter())
     built, first, *later = np.diff(times)
-    names = {"train_step": "training step", "predict_step": "answer"}
+    names = {"train_step": "a training step", "predict_step": "an answer"}
     tell(
         [
             Line("trial", "model built and compiled", built, "s"),
             Line("trial", "first epoch beyond a later one", max(0.0, first - min(later)), "s"),
             *(
-                Line("trial", f"traces of a {name} in {epochs} epochs", traces[step], "", least=1, most=1)
+                Line("trial", f"traces of {name} in {epochs} epochs", traces[step], "", least=1, most=1)
                 for step, name in names.items()
             ),
         ]
