@@ -11,13 +11,14 @@ mean ``m + r (95 + 2 lean - m' - m)``, m' the mean of the keypoint's partner. Th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
-from fkpsearch.data import Faces
+from fkpsearch.data import Faces, cache_folder, load_entry, store_entry
 from fkpsearch.keypoints import COUNT, MIRROR, SIZE
 
 LEAST = 200
@@ -36,9 +37,24 @@ SURE = 4.0
 """Standard errors from 0 at which labels are taken to lean"""
 
 
+FORMAT = 1
+"""Of the cache's entries: raise it whenever it is found differently."""
+
+AT_ONCE = 256
+"""Pictures copied in one go"""
+
+
 def leaning(faces: Faces) -> Faces:
-    """The same faces, which know how far their labels lean."""
-    return replace(faces, lean=lean_of(faces))
+    """The same faces, which know how far their labels lean; kept in the cache, as all trials of a study ask for it."""
+    key = xxhash.xxh3_128(repr((FORMAT, len(faces))).encode())
+    for array in (*some_at_a_time(faces.images), faces.keypoints, faces.group):
+        key.update(np.ascontiguousarray(array).data)
+    entry = cache_folder() / "data" / f"lean-{key.hexdigest()}"
+    kept = load_entry(entry, ("lean",))
+    if kept is None:
+        kept = {"lean": np.array([lean_of(faces)])}
+        store_entry(entry, kept)
+    return replace(faces, lean=float(kept["lean"][0]))
 
 
 def lean_of(faces: Faces) -> float:
@@ -46,7 +62,8 @@ def lean_of(faces: Faces) -> float:
     part = (faces.group % PARTS).astype(int)  # copies of a picture are in one
     if len(faces) < LEAST:
         return 0.0
-    pictures, mirrored = seen(faces.images), seen(faces.images[:, :, ::-1])
+    small = np.concatenate([shrunk(images) for images in some_at_a_time(faces.images)])
+    pictures, mirrored = seen(small), seen(small[:, :, ::-1])
     found = [_of_part(faces.keypoints[..., 0], pictures, mirrored, part == one) for one in range(PARTS)]
     known = np.array([one for one in found if np.isfinite(one)])
     if len(known) < PARTS:
@@ -55,12 +72,23 @@ def lean_of(faces: Faces) -> float:
     return round(float(known.mean()), 2) if sure else 0.0
 
 
-def seen(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Pictures ``[n, 96, 96]`` as the linear model sees them, ``[n, 144]``: small, mean 0, variance 1 each."""
+def some_at_a_time(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """The pictures in pieces, so that those of a map are never copied all at once."""
+    return (images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE))
+
+
+def shrunk(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Pictures ``[n, 96, 96]`` as means of squares of pixels, ``[n, 12, 12]``."""
     step = SIZE // SMALL
-    small = images.reshape(len(images), SMALL, step, SMALL, step).mean(axis=(2, 4)).reshape(len(images), -1)
-    small -= small.mean(axis=1, keepdims=True)
-    return np.asarray(small / (small.std(axis=1, keepdims=True) + 1e-6), np.float64)
+    means: NDArray[np.float64] = images.reshape(len(images), SMALL, step, SMALL, step).mean(axis=(2, 4))
+    return means
+
+
+def seen(small: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Small pictures ``[n, 12, 12]`` as the linear model sees them, ``[n, 144]``: mean 0, variance 1 each."""
+    flat = small.reshape(len(small), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    return np.asarray(flat / (flat.std(axis=1, keepdims=True) + 1e-6), np.float64)
 
 
 def _of_part(

@@ -93,9 +93,9 @@ def train(
     """
     started = time.perf_counter()
     parts = parts or parts_of(settings, faces)[0]
-    validation = faces.take(parts.validation)
+    validation = faces.view(parts.validation)
     rows = np.arange(len(faces)) if settings.training.refit else parts.training
-    model, learners = prepare(settings, faces.take(rows_to_learn(settings, faces, rows)))
+    model, learners = prepare(settings, faces.view(rows_to_learn(settings, faces, rows)))
     nets = [learner.net for learner in learners]
     history: tuple[Epoch, ...] = ()
     best = Best([], np.empty((0, keypoints.COUNT, 2), np.float32))
@@ -206,7 +206,7 @@ def faces_of(member: Member, training: Faces) -> Faces:
     chosen = labelled[:, member.points].any(axis=1)
     if not chosen.any():
         raise Infeasible(f"model.specialists: this data has no row for the specialist {member.name}")
-    faces = training.take(np.flatnonzero(chosen))
+    faces = training.view(np.flatnonzero(chosen))
     if member.population is not None and faces.weight is not None:  # its one head would take the larger weight
         faces = replace(faces, weight=faces.weight * (np.arange(2) == member.population).astype(np.float32))
     return faces
@@ -249,12 +249,28 @@ def fit_epoch(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, 
     """
     import keras
 
+    if keras.backend.backend() == "tensorflow":
+        return step_by_step(model, batches)
     to_go_on: list[Any] = []
     # through the callback's own model: under JAX that is what brings the weights up to date
     keep: Any = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: to_go_on.extend(keep.model.get_weights()))
     callbacks = [keep] if model.optimizer.use_ema else []
     logs = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=callbacks)
     return float(logs.history["loss"][0]), to_go_on
+
+
+def step_by_step(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]]:
+    """As :func:`fit_epoch`, by TensorFlow: the steps `fit` takes, without the dataset it makes of a generator.
+
+    That dataset, a new one every epoch, is threads and copies beside ours: 5% of an epoch (docs/LOG.md).
+    """
+    logs = {"loss": model.train_on_batch(*next(batches))}  # forgets the last epoch's loss first
+    for pictures, wanted in batches:
+        logs = model.train_function(iter([(pictures, wanted, None)]))  # no weights; the loss is the mean so far
+    to_go_on = model.get_weights() if model.optimizer.use_ema else []
+    if to_go_on:
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+    return float(logs["loss"]), to_go_on
 
 
 def lower_rate_on_plateau(optimizer: Any, plateau: Plateau, history: Sequence[Epoch]) -> None:

@@ -271,3 +271,23 @@ def test_two_epochs_train_on_every_backend_that_is_installed(backend: str, tiny:
     found = train_in_a_process(settings, tiny, tmp_path, backend).split()
     assert found[2] == "2"
     assert 0 < float.fromhex(found[1]) < 10
+
+
+def test_a_training_traces_each_nets_step_once_and_the_models_answer_once_however_long_it_lasts(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python runs a model's step while it is traced, and never again: its calls are the traces."""
+    import keras
+
+    traced: list[str] = []
+    for name in ("train_step", "predict_step"):
+        step = getattr(keras.Model, name)
+        monkeypatch.setattr(
+            keras.Model, name, lambda *told, _name=name, _step=step: traced.append(_name) or _step(*told)
+        )
+    team = settings_for().model.model_copy(update={"specialists": "keypoints"})
+    settings = settings_for().model_copy(update={"model": team})
+    train(settings, faces)
+    assert sorted(traced) == ["predict_step", "train_step", "train_step"]
+    train(settings, faces)  # and of the same shapes again
+    assert sorted(traced) == ["predict_step"] * 2 + ["train_step"] * 4

@@ -1,0 +1,125 @@
+"""The speed of the parts, as one table: what is reached of what a bare Keras `fit` and the machine would allow.
+
+    python benchmarks/speed/speed.py [FACES96] [--only limit throughput trial memory] [--keep] [--quick]
+
+Every figure is measured in processes of its own, the cases of a ratio in turns; 8 minutes on two cores. Bars are the
+project's own; the exit status is 1 where one is missed. `--keep` writes the figures to `results.json` beside this
+file, against which the next run is shown, and the table into `docs/performance.md`. On a machine with a GPU
+(`KERAS_BACKEND=jax` or another one's) the rates are the GPU's, and models train in bfloat16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lines import HERE, ROOT, Line, alone
+
+from fkpsearch.places import cores, find_gpus
+
+RESULTS = HERE / "results.json"
+PAGE = ROOT / "docs" / "performance.md"
+FROM, TO = "<!-- table of speed.py -->", "<!-- end of the table -->"
+
+ROUNDS = {"laptop": 6, "resnet": 6, "model2": 4}
+
+PARTS = ("limit", "throughput", "trial", "memory")
+
+
+def lines_of(data: Path, parts: list[str], *, quick: bool) -> Iterator[Line]:
+    """Every figure that is asked for, as it is measured."""
+    more = ["--quick"] if quick else []
+    rates = alone("limit.py", *more, threads=1)
+    if "limit" in parts:
+        yield from rates
+        if cores() > 1 and not find_gpus():
+            yield from alone("limit.py", *more, threads=min(2, cores()))
+    if "throughput" in parts:
+        for net, rounds in list(ROUNDS.items())[: 1 if quick else None]:
+            told = ["--rounds", 1 if quick else rounds, "--limit", rates[-1].value, *more]
+            yield from alone("throughput.py", net, data, *told, threads=1)
+    if "trial" in parts:
+        yield from alone("trial.py", data, *more, threads=cores())
+    if "memory" in parts:
+        yield from alone("memory.py", data, *more, threads=1)
+
+
+# ---- what is said of them
+
+
+def row(line: Line, before: Mapping[str, float]) -> str:
+    """Of the Markdown table."""
+    then = f"{before[line.name]:,.3g}" if line.name in before else ""
+    verdict = "" if not line.bar else "met" if line.met else "**missed**"
+    value = f"{line.value:,.3f}" if line.value < 100 else f"{line.value:,.0f}"
+    return f"| {line.name} | {value} {line.unit} | {line.bar} | {verdict} | {then} | {line.note} |"
+
+
+HEAD = "| what | measured | bar | | the run before | |\n|---|---|---|---|---|---|"
+
+
+def facts() -> dict[str, Any]:
+    """What the figures depend on."""
+    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    found = (
+        re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
+    )
+    return {
+        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": told.stdout.strip(),
+        "machine": f"{cores()} cores, {found[1] if found else platform.processor()}"
+        + "".join(f", {gpu.model}" for gpu in find_gpus()),
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "load before": round(os.getloadavg()[0], 1),
+    }
+
+
+def keep(run: dict[str, Any], table: str) -> None:
+    """Write the figures, and the table into the documentation."""
+    RESULTS.write_text(json.dumps(run, indent=1) + "\n")
+    about = ", ".join(f"{name} {value}" for name, value in run.items() if name != "lines")
+    page = PAGE.read_text()
+    start, end = page.index(FROM) + len(FROM), page.index(TO)
+    PAGE.write_text(f"{page[:start]}\n\n{about}.\n\n{table}\n\n{page[end:]}")
+
+
+def main() -> int:
+    """Print a row a figure; 0 when every bar is met, else 1."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    faces96 = os.environ.get("FKPSEARCH_FACES96") or ROOT.parent / "shared" / "data" / "faces96"
+    parser.add_argument("data", type=Path, nargs="?", default=faces96)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--keep", action="store_true", help="as the figures of record")
+    parser.add_argument("--quick", action="store_true", help="everything once and short: whether it works, no figures")
+    asked = parser.parse_args()
+    run, began = facts(), time.monotonic()
+    before = json.loads(RESULTS.read_text())["lines"] if RESULTS.exists() else []
+    values = {line["name"]: line["value"] for line in before}
+    print(", ".join(f"{name} {value}" for name, value in run.items()) + f"\n\n{HEAD}", flush=True)
+    lines = []
+    for line in lines_of(asked.data.resolve(), asked.only, quick=asked.quick):
+        lines.append(line)
+        print(row(line, values), flush=True)
+    missed = [line for line in lines if not line.met]
+    print(f"\n{time.monotonic() - began:.0f} s; {f'{len(missed)} missed' if missed else 'every bar met'}")
+    if asked.keep:
+        others = [line for line in before if line["part"] not in asked.only]
+        merged = sorted([*others, *map(asdict, lines)], key=lambda line: PARTS.index(line["part"]))
+        rows = [row(Line(**line), values) for line in merged]
+        keep({**run, "lines": merged}, "\n".join([HEAD, *rows]))
+    return 1 if missed and not asked.quick else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
