@@ -16,11 +16,12 @@ from fkpsearch.cost import cost_of
 from fkpsearch.data import Faces, load_data
 from fkpsearch.errors import SettingsError
 from fkpsearch.keypoints import mean_keypoints
+from fkpsearch.losses import masked_squared_error
 from fkpsearch.models import AlexNet, Cnn, Family, ResNet, Vgg
 from fkpsearch.models.blocks import DenseHead
 from fkpsearch.models.readouts import Dense, Dsnt, Mean, Simcc
 from fkpsearch.settings import Settings, settings_of
-from fkpsearch.train import masked_squared_error, prepare, train
+from fkpsearch.train import prepare, train
 
 READOUTS = {"dsnt": Dsnt(side=12, width=4), "simcc": Simcc(width=4, bins=48), "mean": Mean(beside=Dsnt(side=12))}
 SMALL = {"input_size": 48, "blocks": 2, "width": 4, "dense": DenseHead(width=8)}
