@@ -133,7 +133,7 @@ AFTERS = (
     After(
         "mean-of-readouts",
         "the mean of three nets: dense, DSNT, SimCC",
-        ("base", "dsnt", "simcc"),
+        ("base", "dsnt", "dense"),
         mean_of,
         "mean-of-3",
     ),

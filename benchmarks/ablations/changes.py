@@ -81,11 +81,13 @@ LIGHT = {"brightness": 20, "contrast": 0.3}
 GEOMETRY = {"flip": 0.5, "rotation": 10, "scale": 0.1, "shift": 5}
 """The base's"""
 
+DENSE = {"readout": {"kind": "dense"}, "dense": {"width": 256, "dropout": 0.2}}
+
 RESIDUAL = {
     "kind": "resnet",
     "heads": "population",
     "activation": {"kind": "leaky_relu", "alpha": 0.1},
-    "dense": {"width": 256, "dropout": 0.2},
+    "readout": {"kind": "simcc"},
 }
 
 
@@ -112,19 +114,20 @@ HEADS = (
         "d1-d2-one-head", "heads", "the deck's D1 and D2, one head each",
         {"model": {"heads": "one", "specialists": "keypoints"}}, against="one-head",
     ),
+    Change("dense", "heads", "a dense layer of 256 in place of SimCC", {"model": DENSE}),
     Change("dsnt", "heads", "soft-argmax over heatmaps (DSNT)", {"model": {"readout": {"kind": "dsnt"}}}),
     Change(
-        "simcc", "heads", "coordinates as classes, read as their expectation (SimCC)",
-        {"model": {"readout": {"kind": "simcc"}}},
+        "mean-dense", "heads", "the mean of dense layer and SimCC on one trunk",
+        {"model": {**DENSE, "readout": {"kind": "mean", "beside": {"kind": "simcc"}}}},
     ),
-    Change(
-        "mean-dsnt", "heads", "the mean of dense layer and DSNT on one trunk",
-        {"model": {"readout": {"kind": "mean", "beside": {"kind": "dsnt"}}}},
-    ),
-    Change(
-        "mean-simcc", "heads", "the mean of dense layer and SimCC on one trunk",
-        {"model": {"readout": {"kind": "mean", "beside": {"kind": "simcc"}}}},
-    ),
+    Change("simcc-side-24", "heads", "SimCC on maps of 24 cells", {"model": {"readout": {"side": 24}}}),
+    Change("simcc-side-6", "heads", "SimCC on maps of 6 cells", {"model": {"readout": {"side": 6}}}),
+    Change("simcc-width-48", "heads", "SimCC, 48 filters before the maps", {"model": {"readout": {"width": 48}}}),
+    Change("simcc-bins-96", "heads", "SimCC, bins of a pixel", {"model": {"readout": {"bins": 96}}}),
+    Change("simcc-sigma-1", "heads", "SimCC, labels spread by 1 px", {"model": {"readout": {"sigma": 1.0}}}),
+    Change("simcc-sigma-4", "heads", "SimCC, labels spread by 4 px", {"model": {"readout": {"sigma": 4.0}}}),
+    Change("simcc-off", "heads", "SimCC without the loss of its classes", {"model": {"readout": {"classes": 0.0}}}),
+    Change("simcc-3", "heads", "SimCC, that loss three times as heavy", {"model": {"readout": {"classes": 0.03}}}),
 )  # fmt: skip
 
 ROWS = (
@@ -203,7 +206,6 @@ RECIPE = (
 NET = (
     Change("relu", "net", "ReLU", {"model": {"activation": {"kind": "relu"}}}),
     Change("leaky-30", "net", "leaky ReLU, slope 0.3", {"model": {"activation": {"alpha": 0.3}}}),
-    Change("no-dropout", "net", "no dropout", {"model": {"dense": {"dropout": 0}}}),
     # 12.4 and 12.0 million multiply-adds a picture, where the base has 12.7
     Change(
         "residual", "net", "residual: 96 px, four stages of a block, width 9",
