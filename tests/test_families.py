@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -83,6 +84,23 @@ def test_resnet_has_the_parameters_counted_by_hand(family: ResNet) -> None:
 def test_resnets_go_from_a_third_of_a_million_to_twenty_million_parameters() -> None:
     assert cost_of(ResNet(width=16, blocks=1, pooling="average")).parameters < 0.36e6
     assert cost_of(ResNet(width=64, blocks=3)).parameters > 20e6
+
+
+def test_no_convolution_of_a_resnet_has_the_shape_that_breaks_tensorflow() -> None:
+    net = SMALL["resnet"].build()
+    shapes = [(one.kernel_size, one.strides) for one in net.layers if isinstance(one, keras.layers.Conv2D)]
+    assert shapes.count(((3, 3), (2, 2))) == 1  # it does halve
+    assert ((1, 1), (2, 2)) not in shapes
+
+
+def test_a_shortcut_that_halves_answers_as_a_1x1_convolution_in_steps() -> None:
+    net = SMALL["resnet"].build()
+    (pool,) = [one for one in net.layers if isinstance(one, keras.layers.MaxPooling2D)]
+    (shortcut,) = [one for one in net.layers if getattr(one, "input", None) is pool.output]
+    seen = keras.Model(net.input, [pool.input, shortcut.output])
+    before, after = (np.asarray(one) for one in seen(np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 1))))
+    (kernel,) = shortcut.get_weights()
+    np.testing.assert_allclose(after, before[:, ::2, ::2] @ kernel[0, 0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_resnet_halved_to_nothing_is_refused() -> None:

@@ -62,7 +62,10 @@ class ResNet(Mapped):
 
         shortcut = x
         if stride > 1 or x.shape[-1] != width:
-            shortcut = normalise(convolve(x, width, 1, stride=stride))
+            # every second place first: TensorFlow 2.21's 1x1 convolution in steps, of eight channels or fewer, writes
+            # beyond its memory when it learns, and the process dies (docs/LOG.md)
+            kept = layers.MaxPooling2D(1, strides=stride)(x) if stride > 1 else x
+            shortcut = normalise(convolve(kept, width, 1))
         x = activate(self.activation, normalise(convolve(x, width, stride=stride)))
         x = normalise(convolve(x, width), start_at_zero=True)
         return activate(self.activation, layers.Add()([x, shortcut]))
