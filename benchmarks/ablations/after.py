@@ -119,9 +119,10 @@ def greedy(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
 def shaped(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
     """The first training's, drawn towards the training part's shapes."""
     first = kept[0]
-    with hushed():
+    with hushed():  # TensorFlow wonders at so many nets in one process
         import_keras()
-    return shape_prior(first.training, first.settings, first.predictions, first.validation.population)[None], {}
+        drawn = shape_prior(first.training, first.settings, first.predictions, first.validation.population)
+    return drawn[None], {}
 
 
 AFTERS = (
