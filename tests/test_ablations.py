@@ -91,7 +91,9 @@ def test_the_rmse_is_that_of_the_answers_it_keeps(ran: Ran) -> None:
 def test_what_is_there_is_not_made_again(ran: Ran) -> None:
     assert (ran.again.returncode, ran.again.stdout, ran.again.stderr) == (0, "", "")
     assert ran.times[0] == ran.times[1]
-    assert set(ran.times[0]) == {f"{name}-0.json" for name in ("base", "no-flip", "tta-flip", "tta-shifts", "greedy", "shape-prior")}
+    assert set(ran.times[0]) == {
+        f"{name}-0.json" for name in ("base", "no-flip", "tta-flip", "tta-shifts", "greedy", "shape-prior")
+    }
 
 
 def test_the_mirror_image_is_answered_by_the_kept_model_and_put_back(ran: Ran) -> None:
