@@ -18,7 +18,7 @@ from pydantic import Field
 from fkpsearch.models.blocks import Tensor
 from fkpsearch.models.readouts.decoder import decode
 from fkpsearch.models.readouts.divergence import divergence, gaussians, masked_mean
-from fkpsearch.models.readouts.readout import ASTRAY, Loss, Readout, centres, columns_of, in_pixels
+from fkpsearch.models.readouts.readout import ASTRAY, Loss, Readout, centres, columns_of, in_pixels, with_probabilities
 
 
 class Dsnt(Readout):
@@ -51,13 +51,9 @@ class Dsnt(Readout):
 
     def trained_on(self, net: Any) -> Tensor:
         """Its answers, and the heatmaps' cells where they are trained, too."""
-        from keras import layers
-
-        answers = in_pixels(net.get_layer("expected").output)
         if not self.regulariser:
-            return answers
-        cells = layers.Reshape((*answers.shape[1:3], self.side**2), dtype="float32")(net.get_layer("cells").output)
-        return layers.Concatenate(dtype="float32")([answers, cells])
+            return in_pixels(net.get_layer("expected").output)
+        return with_probabilities(net, "cells", self.side**2)
 
     def loss(self, answers: Loss) -> Loss:
         return shaped(self, answers) if self.regulariser else answers

@@ -60,6 +60,15 @@ def in_pixels(units: Tensor, name: str | None = None) -> Tensor:
     return layers.Rescaling(keypoints.HALF, offset=keypoints.CENTRE, dtype="float32", name=name)(units)
 
 
+def with_probabilities(net: Any, layer: str, count: int) -> Tensor:
+    """Answers in pixels, then the ``count`` probabilities of a layer that they are the expectation of."""
+    from keras import layers
+
+    answers = in_pixels(net.get_layer("expected").output)
+    found = layers.Reshape((*answers.shape[1:3], count), dtype="float32")(net.get_layer(layer).output)
+    return layers.Concatenate(dtype="float32")([answers, found])
+
+
 def columns_of(source: NDArray[np.int64]) -> NDArray[np.int64]:
     """The places ``[heads * points]`` of the answers that :meth:`Readout.lend` puts in place of each."""
     heads, points = source.shape

@@ -19,7 +19,7 @@ from pydantic import Field
 from fkpsearch.models.blocks import Tensor
 from fkpsearch.models.readouts.decoder import decode
 from fkpsearch.models.readouts.divergence import divergence, gaussians, masked_mean
-from fkpsearch.models.readouts.readout import ASTRAY, Loss, Readout, centres, columns_of, in_pixels
+from fkpsearch.models.readouts.readout import ASTRAY, Loss, Readout, centres, columns_of, in_pixels, with_probabilities
 
 
 class Simcc(Readout):
@@ -55,13 +55,9 @@ class Simcc(Readout):
 
     def trained_on(self, net: Any) -> Tensor:
         """Its answers, and the bins where they are trained, too."""
-        from keras import layers
-
-        answers = in_pixels(net.get_layer("expected").output)
         if not self.classes:
-            return answers
-        bins = layers.Reshape((*answers.shape[1:3], 2 * self.bins), dtype="float32")(net.get_layer("bins").output)
-        return layers.Concatenate(dtype="float32")([answers, bins])
+            return in_pixels(net.get_layer("expected").output)
+        return with_probabilities(net, "bins", 2 * self.bins)
 
     def loss(self, answers: Loss) -> Loss:
         return classified(self, answers) if self.classes else answers
