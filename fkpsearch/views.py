@@ -126,12 +126,21 @@ def paired_gain(
     All ``[n, 15, 2]``. Pictures are independent, the numbers of one picture are not: the error is that of a ratio of
     sums over pictures. NaN where one picture only has labels: nothing is known of its spread.
     """
-    labelled = ~np.isnan(truth)
-    _, picture = np.unique(group, return_inverse=True)
-    squares = [np.where(labelled, (one - truth).astype(np.float64) ** 2, 0).sum(axis=(1, 2)) for one in (before, after)]
-    sums = (np.bincount(picture, one).astype(np.float64) for one in (*squares, labelled.sum(axis=(1, 2))))
-    gain, shares = gain_of_pictures(*sums)
+    _, first, labels = sums_by_picture(before, truth, group)
+    _, second, _ = sums_by_picture(after, truth, group)
+    gain, shares = gain_of_pictures(first, second, labels)
     return gain, spread_of(shares)
+
+
+def sums_by_picture(
+    answers: NDArray[np.float32], truth: NDArray[np.float32], group: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of each picture ``[p]``: its first row, its squared errors in square pixels, added up, its labelled numbers."""
+    labelled = ~np.isnan(truth)
+    squares = np.where(labelled, (answers - truth).astype(np.float64) ** 2, 0).sum(axis=(1, 2))
+    _, first, picture = np.unique(group, return_index=True, return_inverse=True)
+    counts = np.bincount(picture, labelled.sum(axis=(1, 2)))
+    return first, np.bincount(picture, squares).astype(np.float64), counts.astype(np.float64)
 
 
 def gain_of_pictures(

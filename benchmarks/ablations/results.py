@@ -21,6 +21,7 @@ from fkpsearch.data import Faces, cache_folder
 from fkpsearch.errors import InputError, Problem, SettingsError
 from fkpsearch.plain import writing
 from fkpsearch.settings import Settings, settings_of
+from fkpsearch.views import sums_by_picture
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -75,12 +76,8 @@ def by_picture(
     predictions: NDArray[np.float32], truth: NDArray[np.float32], rows: NDArray[np.int64], faces: Faces
 ) -> Pictures:
     """Errors of answers ``[v, 15, 2]`` in pixels; ``rows`` ``[v]`` are those of the data, which has the groups."""
-    labelled = ~np.isnan(truth)
-    squares = np.where(labelled, (predictions - truth).astype(np.float64) ** 2, 0).sum(axis=(1, 2))
-    _, first, picture = np.unique(faces.group[rows], return_index=True, return_inverse=True)
-    sums = np.bincount(picture, squares)
-    counts = np.bincount(picture, labelled.sum(axis=(1, 2))).astype(int)
-    return Pictures(rows[first].tolist(), [round(one, 4) for one in sums.tolist()], counts.tolist())
+    first, squares, labels = sums_by_picture(predictions, truth, faces.group[rows])
+    return Pictures(rows[first].tolist(), [round(one, 4) for one in squares.tolist()], labels.astype(int).tolist())
 
 
 def file_of(folder: Path, change: str, seed: int) -> Path:
