@@ -7,8 +7,8 @@ Every contestant has the same cores, the same training and validation pictures a
 imports included, one after another. All but ``fkpsearch laptop`` search one plain-CNN space (space.yaml, page.py).
 
 A result is a file in ``benchmarks/race/results/``; one that is there is not run again, so the race may be run in pieces
-(``--hours`` begins no run that would end later). At the end: one table and one figure of all that is there. Nothing
-else may run meanwhile.
+(``--hours`` begins no run that would end later). At the end docs/performance.md has table and figure of all that is
+there; shorter races only print them. Nothing else may run meanwhile.
 
 The best model of each is scored on the same validation and hold-out pictures, which nobody has searched on. What
 somebody has found counts from the epoch in which it was found, what we have found from the end of its trial.
@@ -46,6 +46,9 @@ OTHERS = {
     "optuna": ["optuna_loop.py", "{folder}", "{seed}"],
     "ray tune": ["ray_tune.py", "{folder}", "{seed}"],
 }
+MINUTES = 30.0
+"""Of the race that stands in docs/performance.md"""
+
 ENSEMBLE = 40.0
 """Seconds of the laptop's minutes that its ensemble may take; the search has the rest"""
 
@@ -54,7 +57,7 @@ def main() -> None:
     """Run what is missing, then show all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=[*OTHERS, *SPACES], default=[*SPACES, *OTHERS])
     parser.add_argument("--hours", type=float, default=float("inf"))
@@ -70,7 +73,11 @@ def main() -> None:
             RESULTS.mkdir(exist_ok=True)
             file.write_text(json.dumps(result, indent=1) + "\n")
             print(f"    validation {result['validation']:.3f} px, hold-out {result['holdout']:.3f} px", flush=True)
-    report.show(RESULTS, told.minutes)
+    results = report.read_results(RESULTS, told.minutes)
+    print("\n".join([*report.table(results), "", *report.bars(results)]))
+    if results and told.minutes == MINUTES:
+        report.write_page(results)
+        print(f"the page: {report.PAGE}")
 
 
 def run(name: str, seed: int, seconds: float, data: Data) -> dict[str, Any]:

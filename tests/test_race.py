@@ -1,0 +1,95 @@
+"""The race's table, bars and figure, of made-up results; the race itself takes hours (benchmarks/race/race.py)."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as Xml
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+REPORT = Path(__file__).parents[1] / "benchmarks" / "race" / "report.py"
+
+
+@pytest.fixture(scope="module")
+def report() -> ModuleType:
+    """The module, under a name of its own: another benchmark has a report.py, too."""
+    spec = spec_from_file_location("race_report", REPORT)
+    assert spec
+    assert spec.loader
+    made = module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def result(contestant: str, seed: int, best: list[list[float]], **more: Any) -> dict[str, Any]:
+    """As race.py writes one, of ten minutes."""
+    last = best[-1][1]
+    told = {"validation": last, "holdout": last + 0.1, "memory_mib": 1000, "trials": {"begun": 12, "ended": 9}}
+    return {"contestant": contestant, "seed": seed, "minutes": 10.0, "best": best, **told, **more}
+
+
+def race() -> dict[str, list[dict[str, Any]]]:
+    """Two seeds of three contestants."""
+    trials = {"begun": 30, "ended": 28, "complete": 10, "pruned": 18}
+    return {
+        "fkpsearch laptop": [result("fkpsearch laptop", seed, [[60, 1.9], [300, 1.4 + seed / 100]]) for seed in (0, 1)],
+        "fkpsearch": [
+            result("fkpsearch", 0, [[30, 3.0], [120, 2.4], [500, 2.2]], trials=trials),
+            result("fkpsearch", 1, [[30, 3.0], [180, 2.5]], trials=trials),
+        ],
+        "optuna": [
+            result("optuna", 0, [[10, 5.0], [400, 2.4]]),
+            result("optuna", 1, [[10, 5.0], [500, 2.6]]),
+        ],
+    }
+
+
+def test_the_time_to_be_as_good(report: ModuleType) -> None:
+    """2.4 px after 120 s and 2.6 px after 180 s of 600."""
+    results = race()
+    assert report.shares(results["fkpsearch"], results["optuna"]) == pytest.approx([0.2, 0.3])
+    assert report.sooner(results["fkpsearch"], results["optuna"]) == "2.5 min, 25%"
+    assert report.shares(results["optuna"], results["fkpsearch"]) == [math.inf, math.inf]
+    assert report.sooner(results["optuna"], results["fkpsearch"]) == "never"
+    assert report.sooner(results["optuna"], [result("fkpsearch", 7, [[1, 1.0]])]) == "", "no seed in common"
+
+
+def test_bars_are_met_or_missed(report: ModuleType) -> None:
+    """1.505 px beside 2.6 px on the hold-out; half of the time."""
+    (said,) = report.bars(race())
+    assert "1.505 px on the hold-out (bar 2.25, moonshot 2.1: **met**)" in said
+    assert "0.58 of the best contestant's, optuna (bar 0.90: **met**)" in said
+    assert "after 25% of its time (bar 50%: **met**)" in said
+    slow = race() | {"fkpsearch": [result("fkpsearch", 0, [[590, 2.39]]), result("fkpsearch", 1, [[599, 2.7]])]}
+    assert "never (bar 50%: **missed**)" in report.bars(slow)[0], "the median of 98% and never"
+    assert report.bars({"optuna": race()["optuna"]}) == []
+
+
+def test_table(report: ModuleType) -> None:
+    """Medians, and from the least to the most; of ours only those that are complete came to their end."""
+    ours = next(line for line in report.table(race()) if line.startswith("| fkpsearch |"))
+    assert ours == "| fkpsearch | 2 | 2.450 (2.300 to 2.600) | 2.350 (2.200 to 2.500) | 180 | 60 | 1,000 |  |"
+    theirs = report.table(race())[-1]
+    assert theirs.startswith("| optuna | 2 | 2.600 (2.500 to 2.700) |")
+    assert theirs.endswith("| 72 | 54 | 1,000 | 2.5 min, 25% |")
+
+
+def test_page_and_figure(report: ModuleType, tmp_path: Path) -> None:
+    """What stands about the marks stays; the figure is a picture with a line a contestant."""
+    page, picture = tmp_path / "page.md", tmp_path / "race.svg"
+    page.write_text(f"before\n{report.BEGIN}\nNot run yet.\n{report.END}\nafter\n")
+    report.write_page(race(), page, picture)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "Not run yet." not in text
+    assert "(race.svg)" in text
+    drawn = Xml.parse(picture).getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    assert len(drawn.findall(f"{space}polyline")) == len(race())
+    names = [text.text or "" for text in drawn.findall(f"{space}text")]
+    assert [name for name in names if name.startswith("optuna")] == ["optuna  2.50"]
