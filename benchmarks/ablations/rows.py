@@ -73,7 +73,7 @@ def imputed(faces: Faces, split: Split, _: Settings) -> tuple[Faces, Split]:
 def balanced(strength: float) -> Rows:
     """Rare poses train more often by the factor of :func:`showings`, rounded to whole rows by chance.
 
-    Epochs grow with the rows: beside the base it trains longer, too.
+    Epochs grow with the rows: fewer of them come to the base's steps (`changes.py`).
     """
 
     def rows(faces: Faces, split: Split, settings: Settings) -> tuple[Faces, Split]:
