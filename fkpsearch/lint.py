@@ -38,6 +38,8 @@ def check_space(space: Space) -> None:
         raise SpaceError(*found.values(), *why.problems) from None
     if found:
         raise SpaceError(*found.values())
+    if unread := list(_unread(space)):
+        raise SpaceError(*unread)
     if any(space.sample(Given(told)).get("training", {}).get("refit") for told in probes(space)):
         rule = "may not be searched: nothing would be left to compare trials by"
         advice = "`fkpsearch train` trains it, and `fkpsearch export --refit` makes it of a finished trial"
@@ -62,6 +64,24 @@ def probes(space: Space) -> Iterator[dict[str, Any]]:
         for value in ends(parameter.node):
             yield {**parameter.needs, parameter.name: value}
     yield from space.enqueued()
+
+
+def _unread(space: Space) -> Iterator[Problem]:
+    """Parameters of a dense layer that no readout under the same branches reads."""
+    for parameter in space.parameters():
+        if ".dense." not in parameter.name:
+            continue
+        if not any(_reads_features(space, {**told, **parameter.needs}) for told in probes(space)):
+            rule = "would change nothing: no readout takes the dense layer"
+            yield Problem(f"{space.place}: {parameter.name}", rule, advice="leave it out")
+
+
+def _reads_features(space: Space, told: dict[str, Any]) -> bool:
+    try:
+        settings = settings_of(space.sample(Given(told)), space.place)
+    except SettingsError:
+        return False
+    return settings.model.readout.reads_features
 
 
 def _refusals(space: Space, given: Given) -> dict[str, Problem]:

@@ -60,6 +60,10 @@ def problems(text: str) -> list[str]:
         ),
         ("epochs: 3", "x.yaml: model: is missing"),
         (
+            "model: {kind: cnn, readout: {kind: simcc}, dense: {width: {int: [16, 64]}}}",
+            "x.yaml: model.dense.width: would change nothing: no readout takes the dense layer; leave it out",
+        ),
+        (
             "model: {kind: baseline}\ntraining: {epochs: 60}\nstudy: {pruner: {kind: asha, min_epochs: 500}}",
             "x.yaml: study.pruner.min_epochs: must be at most 60, the longest training of the space (got 500)",
         ),
@@ -67,6 +71,15 @@ def problems(text: str) -> list[str]:
 )
 def test_what_is_wrong_at_any_end_of_any_branch_is_one_line(text: str, line: str) -> None:
     assert line in problems(text)
+
+
+def test_a_dense_layer_may_be_searched_where_some_readout_reads_it() -> None:
+    dense = "dense: {width: {int: [16, 64]}}"
+    check_space(parse_space(f"model: {{kind: cnn, readout: {{variant: {{dense: {{}}, simcc: {{}}}}}}, {dense}}}", "x"))
+    cnn = f"cnn: {{readout: {{kind: simcc}}, {dense}}}"
+    assert problems(f"model: {{variant: {{{cnn}, vgg: {{{dense}}}}}}}") == [
+        "x.yaml: model.cnn.dense.width: would change nothing: no readout takes the dense layer; leave it out"
+    ]
 
 
 def test_all_problems_are_told_at_once() -> None:
