@@ -18,7 +18,16 @@ from pydantic import Field
 from fkpsearch.models.blocks import Tensor
 from fkpsearch.models.readouts.decoder import decode
 from fkpsearch.models.readouts.divergence import divergence, gaussians, masked_mean
-from fkpsearch.models.readouts.readout import ASTRAY, Loss, Readout, centres, columns_of, in_pixels, with_probabilities
+from fkpsearch.models.readouts.readout import (
+    ASTRAY,
+    Loss,
+    Readout,
+    apart,
+    centres,
+    columns_of,
+    in_pixels,
+    with_probabilities,
+)
 
 
 class Dsnt(Readout):
@@ -77,12 +86,12 @@ def shaped(readout: Dsnt, answers: Loss) -> Loss:
     def loss(truth: Any, predicted: Any) -> Any:
         from keras import ops
 
-        got = predicted[..., 2:]
+        places, got = apart(predicted)
         axes = gaussians(truth, readout.side, readout.sigma)
         wanted = ops.reshape(axes[..., 1, :, None] * axes[..., 0, None, :], ops.shape(got))
         middle = (wanted + got) / 2
         shannon = (divergence(wanted, middle) + divergence(got, middle)) / 2
-        return answers(truth, predicted[..., :2]) + readout.regulariser * masked_mean(truth, shannon)
+        return answers(truth, places) + readout.regulariser * masked_mean(truth, shannon)
 
     return loss
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from fkpsearch.models.blocks import Tensor
 from fkpsearch.models.readouts.dense import Dense
 from fkpsearch.models.readouts.dsnt import Dsnt
-from fkpsearch.models.readouts.readout import Loss, Readout, in_pixels
+from fkpsearch.models.readouts.readout import Loss, Readout, apart, in_pixels
 from fkpsearch.models.readouts.simcc import Simcc
 
 
@@ -60,6 +60,7 @@ def summed(dense: Loss, beside: Loss) -> Loss:
     """The loss of both, each of its own part."""
 
     def loss(truth: Any, predicted: Any) -> Any:
-        return dense(truth, predicted[..., :2]) + beside(truth, predicted[..., 2:])
+        answers, others = apart(predicted)
+        return dense(truth, answers) + beside(truth, others)
 
     return loss

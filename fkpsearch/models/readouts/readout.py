@@ -69,6 +69,14 @@ def with_probabilities(net: Any, layer: str, count: int) -> Tensor:
     return layers.Concatenate(dtype="float32")([answers, found])
 
 
+def apart(trained: Tensor) -> tuple[Tensor, Tensor]:
+    """Answers, and whatever stands behind them. Slices would do, but the gradient of each is a copy as large as all."""
+    from keras import ops
+
+    answers, others = ops.split(trained, [2], axis=-1)
+    return answers, others
+
+
 def columns_of(source: NDArray[np.int64]) -> NDArray[np.int64]:
     """The places ``[heads * points]`` of the answers that :meth:`Readout.lend` puts in place of each."""
     heads, points = source.shape

@@ -19,7 +19,16 @@ from pydantic import Field
 from fkpsearch.models.blocks import Tensor
 from fkpsearch.models.readouts.decoder import decode
 from fkpsearch.models.readouts.divergence import divergence, gaussians, masked_mean
-from fkpsearch.models.readouts.readout import ASTRAY, Loss, Readout, centres, columns_of, in_pixels, with_probabilities
+from fkpsearch.models.readouts.readout import (
+    ASTRAY,
+    Loss,
+    Readout,
+    apart,
+    centres,
+    columns_of,
+    in_pixels,
+    with_probabilities,
+)
 
 
 class Simcc(Readout):
@@ -83,9 +92,9 @@ def classified(readout: Simcc, answers: Loss) -> Loss:
     def loss(truth: Any, predicted: Any) -> Any:
         from keras import ops
 
+        places, bins = apart(predicted)
         wanted = gaussians(truth, readout.bins, readout.sigma)
-        apart = divergence(wanted, ops.reshape(predicted[..., 2:], ops.shape(wanted)))
-        classes = masked_mean(truth, ops.mean(apart, axis=-1))
-        return answers(truth, predicted[..., :2]) + readout.classes * classes
+        far = divergence(wanted, ops.reshape(bins, ops.shape(wanted)))
+        return answers(truth, places) + readout.classes * masked_mean(truth, ops.mean(far, axis=-1))
 
     return loss
