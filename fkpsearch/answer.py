@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,39 @@ def predict_heads(model: Any, images: NDArray[np.uint8], *, batch: int = BATCH) 
         padded[: len(some), ..., 0] = some
         answers.append(np.asarray(model.predict_on_batch(padded), np.float32)[: len(some)])
     return np.concatenate(answers)
+
+
+def in_float32(model: Any) -> Any:
+    """The same model computing in float32, its weights copied; itself where no layer computes in less.
+
+    Half precision is a way to learn. What answers must do so alike on processors that lack it, which are slow at
+    it, or fail.
+    """
+    if not any(layer.dtype_policy.name.startswith("mixed") for layer in layers_of(model)):
+        return model
+    return cloned(model, lambda layer: layer.__class__.from_config({**layer.get_config(), "dtype": "float32"}))
+
+
+def layers_of(model: Any) -> list[Any]:
+    """All layers that compute something, those of models within included."""
+    import keras
+
+    return [one for one in model._flatten_layers() if not isinstance(one, keras.Model | keras.layers.InputLayer)]
+
+
+def cloned(model: Any, make: Callable[[Any], Any]) -> Any:
+    """A functional model of other layers, one for each, with the same weights, some perhaps of another shape."""
+    import keras
+
+    def clone(part: Any) -> Any:
+        if isinstance(part, keras.layers.Layer):
+            return make(part)
+        return part.__class__.from_config(part.get_config())  # an operation
+
+    made = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    weights = zip(model.get_weights(), made.weights, strict=True)
+    made.set_weights([np.reshape(value, variable.shape) for value, variable in weights])
+    return made
 
 
 def predict_by_fold(model: Any, images: NDArray[np.uint8], fold: NDArray[np.int64]) -> NDArray[np.float32]:

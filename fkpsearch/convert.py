@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fkpsearch.answer import load_trusted, predict_heads
+from fkpsearch.answer import cloned, in_float32, layers_of, load_trusted, predict_heads
 from fkpsearch.device import take_place
 from fkpsearch.formats import FILES
 from fkpsearch.keypoints import SIZE
@@ -81,22 +81,18 @@ def plainly(model: Any) -> Any:
     """The same model in float32 and with depthwise convolutions for grouped ones; itself where it has neither."""
     import keras
 
-    if not any(_is_grouped(layer) or layer.dtype_policy.name.startswith("mixed") for layer in _layers(model)):
+    model = in_float32(model)
+    if not any(_is_grouped(layer) for layer in layers_of(model)):
         return model
 
-    def clone(layer: Any) -> Any:
-        if not isinstance(layer, keras.layers.Layer):  # an operation, which has no precision of its own
-            return layer.__class__.from_config(layer.get_config())
-        told = {**layer.get_config(), "dtype": "float32"}
+    def make(layer: Any) -> Any:
+        told = layer.get_config()
         if not _is_grouped(layer):
             return layer.__class__.from_config(told)
         names = ("name", "kernel_size", "strides", "padding", "dilation_rate", "use_bias", "activation", "dtype")
         return keras.layers.DepthwiseConv2D(**{name: told[name] for name in names})
 
-    made = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    weights = zip(model.get_weights(), made.weights, strict=True)
-    made.set_weights([np.reshape(value, variable.shape) for value, variable in weights])
-    return made
+    return cloned(model, make)
 
 
 def _is_grouped(layer: Any) -> bool:
@@ -106,11 +102,6 @@ def _is_grouped(layer: Any) -> bool:
     if not isinstance(layer, keras.layers.Conv2D) or isinstance(layer, keras.layers.DepthwiseConv2D):
         return False
     return bool(layer.groups > 1 and layer.groups == layer.filters)
-
-
-def _layers(model: Any) -> list[Any]:
-    """All layers, those of models within included."""
-    return [one for one in model._flatten_layers() if one is not model]
 
 
 def main(folder: Path, *told: str) -> None:

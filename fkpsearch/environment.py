@@ -123,14 +123,22 @@ def backend() -> str:
 
 def cpu_model() -> str:
     """The CPU's name, or at least its architecture."""
+    return cpu_facts().get("model name") or platform.processor() or platform.machine()
+
+
+def cpu_flags() -> list[str]:
+    """What the CPU can do, in Linux's words; nothing elsewhere."""
+    return cpu_facts().get("flags", "").split()
+
+
+def cpu_facts() -> dict[str, str]:
+    """Of the first core, as Linux tells them; nothing elsewhere."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
-            for line in file.read(4096).splitlines():
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
+            pairs = [line.partition(":") for line in file.read(8192).split("\n\n")[0].splitlines()]
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return {}
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def counted(names: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch import keypoints
-from fkpsearch.answer import of_population, predict_heads
+from fkpsearch.answer import in_float32, of_population, predict_heads
 from fkpsearch.data import Faces, Split, are_labelled
 from fkpsearch.device import import_keras
 from fkpsearch.errors import Diverged, Infeasible
@@ -96,6 +96,7 @@ def train(
     validation = faces.view(parts.validation)
     rows = np.arange(len(faces)) if settings.training.refit else parts.training
     model, learners = prepare(settings, faces.view(rows_to_learn(settings, faces, rows)))
+    answering = answering_model(model, settings)
     nets = [learner.net for learner in learners]
     history: tuple[Epoch, ...] = ()
     best = Best([], np.empty((0, keypoints.COUNT, 2), np.float32))
@@ -105,12 +106,12 @@ def train(
         on_epoch(history[-1])
     del resume  # as large as the training itself
     while not is_over(history, settings.training):
-        row, best = train_epoch(model, learners, settings, validation, history, best)
+        row, best = train_epoch(model, answering, learners, settings, validation, history, best)
         history = (*history, row)
         on_state(partial(state_of, model, nets, history, best, started))
         on_epoch(row)
-    model.set_weights(best.weights)
-    return Outcome(model, history, parts.validation, best.predictions, time.perf_counter() - started)
+    answering.set_weights(best.weights)
+    return Outcome(answering, history, parts.validation, best.predictions, time.perf_counter() - started)
 
 
 def is_over(history: Sequence[Epoch], training: Training) -> bool:
@@ -120,16 +121,24 @@ def is_over(history: Sequence[Epoch], training: Training) -> bool:
 
 
 def train_epoch(
-    model: Any, learners: list[Learner], settings: Settings, validation: Faces, history: tuple[Epoch, ...], best: Best
+    model: Any,
+    answering: Any,
+    learners: list[Learner],
+    settings: Settings,
+    validation: Faces,
+    history: tuple[Epoch, ...],
+    best: Best,
 ) -> tuple[Epoch, Best]:
-    """Train and score the epoch after ``history``. Raises Diverged."""
+    """Train and score the epoch after ``history``; ``answering`` is of :func:`answering_model`. Raises Diverged."""
     import keras
 
     begun, number = time.perf_counter(), len(history) + 1
     rate = float(keras.ops.convert_to_numpy(learners[0].net.optimizer.learning_rate))
     loss, to_go_on = fit_team(learners, settings, number)
     seconds = time.perf_counter() - begun
-    answers = of_population(predict_heads(model, validation.images), validation.population)
+    if answering is not model:
+        answering.set_weights(model.get_weights())
+    answers = of_population(predict_heads(answering, validation.images), validation.population)
     predictions = validation.in_picture(answers)
     error = keypoints.rmse(predictions, validation.truth)
     if not (math.isfinite(loss) and math.isfinite(error)):
@@ -179,8 +188,14 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         learner.compile(optimizer=optimizer, loss=loss, jit_compile=gpu_is_there())
         optimizer.build(learner.trainable_variables)  # or TensorFlow traces the first step twice, a second a net
         learners.append(Learner(learner, member.points, faces, steps, training))
-    model.jit_compile = gpu_is_there()
     return model, learners
+
+
+def answering_model(model: Any, settings: Settings) -> Any:
+    """What a prepared model answers by: itself, or where it learns in half precision the same in float32."""
+    answering = in_float32(model) if settings.model.our_head else model
+    answering.jit_compile = gpu_is_there()
+    return answering
 
 
 def build(settings: Settings, training: Faces) -> Any:

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from conftest import DIVERGING
 
-from fkpsearch.answer import of_population, predict_heads
+from fkpsearch.answer import layers_of, of_population, predict_heads
 from fkpsearch.data import Faces, load_data, split
 from fkpsearch.errors import Diverged, Stopped
 from fkpsearch.keypoints import mean_keypoints, rmse
 from fkpsearch.last_layer import lend_answers
 from fkpsearch.losses import masked_squared_error
-from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, OneCycle, Plateau, Training, build_optimizer, dtype_policy
+from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, OneCycle, Training, build_optimizer, dtype_policy
 from fkpsearch.settings import Settings, settings_of
 from fkpsearch.train import Epoch, fit_epoch, train
 
@@ -77,9 +77,11 @@ def test_training_learns_more_than_the_mean_keypoint(faces: Faces) -> None:
     assert outcome.rmse < 0.8 * rmse(np.broadcast_to(mean, truth.shape), truth)
 
 
-def test_the_outcome_is_the_best_epochs_model_answers_and_rmse(faces: Faces) -> None:
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_the_outcome_is_the_best_epochs_model_answers_and_rmse(faces: Faces, precision: str) -> None:
     heard: list[Epoch] = []
-    outcome = train(settings_for(epochs=6, optimizer={"kind": "adam", "learning_rate": 0.03}), faces, heard.append)
+    recipe = {"epochs": 6, "precision": precision, "optimizer": {"kind": "adam", "learning_rate": 0.03}}
+    outcome = train(settings_for(**recipe), faces, heard.append)
     assert tuple(heard) == outcome.history
     assert [row.epoch for row in heard] == [1, 2, 3, 4, 5, 6]
     assert [row.best for row in heard] == np.minimum.accumulate([row.rmse for row in heard]).tolist()
@@ -89,6 +91,7 @@ def test_the_outcome_is_the_best_epochs_model_answers_and_rmse(faces: Faces) -> 
     answers = of_population(predict_heads(outcome.model, validation.images), validation.population)
     np.testing.assert_array_equal(answers, outcome.predictions)
     assert rmse(answers, validation.keypoints) == outcome.rmse
+    assert {layer.compute_dtype for layer in layers_of(outcome.model)} == {"float32"}, "however it has learnt"
 
 
 def test_validation_rows_are_the_splits_and_the_holdout_is_never_read(faces: Faces) -> None:
@@ -196,10 +199,25 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases() -> None:
     np.testing.assert_array_equal(model.get_weights()[1], bias)
 
 
-def test_defaults_are_plain_numbers_on_a_cpu() -> None:
-    assert dtype_policy(Training()) == "float32"
+@pytest.mark.parametrize(
+    ("flags", "policy"),
+    [
+        (["fma", "avx512f"], "float32"),
+        (["fma", "avx512_bf16"], "mixed_bfloat16"),
+        (["amx_bf16"], "mixed_bfloat16"),
+        ([], "float32"),
+    ],
+)
+def test_a_cpu_learns_in_half_precision_where_it_multiplies_it(
+    flags: list[str], policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fkpsearch.recipe.cpu_flags", lambda: flags)
+    assert dtype_policy(Training()) == policy
     assert dtype_policy(Training(precision="mixed_bfloat16")) == "mixed_bfloat16"
-    assert Plateau().factor < 1
+    assert dtype_policy(Training(precision="float32")) == "float32"
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    monkeypatch.setattr("fkpsearch.recipe.gpu_is_there", lambda: False)
+    assert dtype_policy(Training()) == "float32", "XLA's convolutions on a CPU are another matter"
 
 
 def test_a_head_answers_as_the_other_where_its_population_hardly_labels_a_keypoint(faces: Faces) -> None:
