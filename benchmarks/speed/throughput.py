@@ -42,6 +42,8 @@ STEPS = {"laptop": 38, "resnet": 24, "model2": 4}
 
 STEPS_ON_GPU = 200
 
+IN_FLOAT32 = "augmented, in float32"
+
 Seconds = tuple[float, float]
 """Of the wall's clock and of the processor"""
 
@@ -129,7 +131,11 @@ def lines_of(net: str, seconds: dict[str, list[Seconds]], pictures: int, flops: 
     feeding = Line(
         "throughput", f"{net}, batches made / trained", best["augmented"] / best["batches alone"], "", STARVES
     )
-    return [*speeds, against("plain", OFF), against("augmented", ON), feeding, *(of_limit if limit else [])]
+    halved = []
+    if IN_FLOAT32 in best:
+        share = best[IN_FLOAT32] / best["augmented"]
+        halved.append(Line("throughput", f"{net}, augmented / the same in float32", share, ""))
+    return [*speeds, against("plain", OFF), against("augmented", ON), *halved, feeding, *(of_limit if limit else [])]
 
 
 def main() -> None:
@@ -143,7 +149,7 @@ def main() -> None:
     asked = parser.parse_args()
     take_place()
     from fkpsearch.cost import cost_of
-    from fkpsearch.recipe import gpu_is_there
+    from fkpsearch.recipe import dtype_policy, gpu_is_there
 
     on_gpu = gpu_is_there()
     if not (on_gpu or asked.quick) and hasattr(os, "sched_setaffinity"):
@@ -155,14 +161,22 @@ def main() -> None:
         6 * cost_of(settings.model).multiply_adds / len(settings.model.members)
     )  # a step's: 3 x 2 a multiply-add
     faces = load_data(asked.data).faces
-    _, learners = prepare(settings, faces.view(split(faces, **settings.split.model_dump()).training))
-    learner = shortened(learners[-1], steps, batch_size)  # of a team the one that answers most
+    training = faces.view(split(faces, **settings.split.model_dump()).training)
+
+    def learner_of(settings: Settings) -> Learner:
+        return shortened(prepare(settings, training)[1][-1], steps, batch_size)  # of a team the one that answers most
+
+    learner = learner_of(settings)
     cases = {
         "bare": bare(learner, batch_size),
         "plain": ours(learner, Augment(), batch_size),
         "augmented": ours(learner, settings.augment, batch_size),
         "batches alone": made(learner, settings.augment, batch_size),
     }
+    if not on_gpu and dtype_policy(settings.training) != "float32":
+        exact = settings.training.model_copy(update={"precision": "float32"})
+        in_float32 = learner_of(settings.model_copy(update={"training": exact}))
+        cases[IN_FLOAT32] = ours(in_float32, settings.augment, batch_size)
     take_turns(1, cases)  # traces, allocates
     seconds = take_turns(asked.rounds, cases)
     tell(lines_of(asked.net, seconds, learner.steps * batch_size, operations, asked.limit))

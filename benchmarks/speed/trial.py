@@ -84,7 +84,7 @@ def inside(data: Path, *, epochs: int) -> None:
     from fkpsearch.device import take_place
     from fkpsearch.keypoints import COUNT
     from fkpsearch.state import Best
-    from fkpsearch.train import prepare, train_epoch, warm_up
+    from fkpsearch.train import answering_model, prepare, train_epoch, warm_up
 
     take_place()
     faces = load_data(data).faces
@@ -94,11 +94,12 @@ def inside(data: Path, *, epochs: int) -> None:
     parts = split(faces, **settings.split.model_dump())
     times = [time.perf_counter()]
     model, learners = prepare(settings, faces.view(parts.training))
+    answering = answering_model(model, settings)
     times.append(time.perf_counter())
     history: tuple[Any, ...] = ()
     best = Best([], np.empty((0, COUNT, 2), np.float32))
     for _ in range(epochs):
-        row, best = train_epoch(model, learners, settings, faces.view(parts.validation), history, best)
+        row, best = train_epoch(model, answering, learners, settings, faces.view(parts.validation), history, best)
         history = (*history, row)
         times.append(time.perf_counter())
     built, first, *later = np.diff(times)
