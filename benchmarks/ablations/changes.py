@@ -184,6 +184,18 @@ RECIPE = (
     Change("again-2", "recipe", "another seed once more", reseed=200),
     Change("constant", "recipe", "constant learning rate", {"training": {"schedule": {"kind": "constant"}}}),
     Change(
+        "constant-99", "recipe", "weights averaged with decay 0.99",
+        {"training": {"schedule": {"kind": "constant"}, "averaging": 0.99}}, against="constant",
+    ),
+    Change(
+        "constant-batch-32", "recipe", "batches of 32",
+        {"training": {"schedule": {"kind": "constant"}, "batch_size": 32}}, against="constant",
+    ),
+    Change(
+        "constant-rate-2", "recipe", "learning rate 2e-3",
+        {"training": {"schedule": {"kind": "constant"}, "optimizer": {"learning_rate": 2e-3}}}, against="constant",
+    ),
+    Change(
         "plateau", "recipe", "plateau: halved after 3 epochs in vain",
         {"training": {"schedule": {"kind": "plateau", "factor": 0.5, "patience": 3}}},
     ),
@@ -206,6 +218,10 @@ RECIPE = (
     Change("decay-05", "recipe", "weight decay 5e-2", {"training": {"optimizer": {"weight_decay": 5e-2}}}),
     Change("batch-32", "recipe", "batches of 32", {"training": {"batch_size": 32}}),
     Change("batch-128", "recipe", "batches of 128", {"training": {"batch_size": 128}}),
+    Change(
+        "bfloat16", "recipe", "convolutions in bfloat16",
+        {"training": {"precision": "mixed_bfloat16"}},
+    ),
     Change("epochs-50", "recipe", "50 epochs", {"training": {"epochs": 50}}),
     Change("epochs-100", "recipe", "100 epochs", {"training": {"epochs": 100}}),
 )  # fmt: skip
