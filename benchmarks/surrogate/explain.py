@@ -90,9 +90,9 @@ def section_of(found: Found) -> str:
         for minute, true, trials in zip(minutes, base["true"], base["trials"], strict=True)
     )
     words = (
-        f"`spaces/laptop.yaml` as it is comes to {ours}: {seeds} searches by two workers of one thread, worth of the "
-        "trial that would be shipped without its luck. Below: pixels by which another way is better (+) or worse (-), "
-        f"mean of {seeds} pairs with 95% of Student's t; bold = better beyond doubt."
+        f"Searching as `spaces/laptop.yaml` does comes to {ours}: {seeds} searches by two workers of one thread, worth "
+        "of the trial that would be shipped without its luck. Below: pixels by which another way is better (+) or "
+        f"worse (-), mean of {seeds} pairs with 95% of Student's t; bold = better beyond doubt."
     )
     title = f"Gains over laptop.yaml's own way to search, after {minutes[0]:g} to {minutes[-1]:g} minutes"
     return f"{said}\n{fill(words, 120)}\n\n{table_of(found)}\n\n![{title}]({FIGURE.name})\n"
