@@ -38,7 +38,15 @@ def in_float32(model: Any) -> Any:
     """
     if not any(layer.dtype_policy.name.startswith("mixed") for layer in layers_of(model)):
         return model
-    return cloned(model, lambda layer: layer.__class__.from_config({**layer.get_config(), "dtype": "float32"}))
+
+    def make(layer: Any) -> Any:
+        if (
+            type(layer).__name__ == "TFSMLayer"
+        ):  # a SavedModel computes as it does, and would be read from its file again
+            return layer
+        return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
+
+    return cloned(model, make)
 
 
 def layers_of(model: Any) -> list[Any]:

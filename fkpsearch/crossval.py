@@ -29,7 +29,7 @@ from fkpsearch.folds import judged, parts_of
 from fkpsearch.keypoints import SIZE
 from fkpsearch.settings import Settings, ValidationSettings
 from fkpsearch.state import Best, Epoch, Finished, State
-from fkpsearch.train import Outcome, answering_model, build, is_over, rows_to_learn, train
+from fkpsearch.train import Outcome, build, is_over, rows_to_learn, train
 
 History = tuple[Epoch, ...]
 """Of one fold, its epochs counted from 1"""
@@ -132,7 +132,7 @@ def join(settings: Settings, faces: Faces, parts: Sequence[Split], finished: Seq
     pictures = keras.Input((SIZE, SIZE, 1), name="pictures")
     answers = []
     for number, (part, fold) in enumerate(zip(parts, finished, strict=True), start=1):
-        net = answering_model(build(settings, faces.take(rows_to_learn(settings, faces, part.training))), settings)
+        net = build(settings, faces.take(rows_to_learn(settings, faces, part.training)))
         net.set_weights(fold.best.weights)
         answers.append(keras.Model(net.inputs[0], net.outputs[0], name=FOLD.format(number))(pictures))
     mean = keras.layers.Average(dtype="float32", name="mean_of_folds")(answers)

@@ -169,10 +169,14 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
     import keras
 
     keras.utils.set_random_seed(settings.seed)
-    keras.config.set_dtype_policy(dtype_policy(settings.training))
     family = settings.model
     training = leaning(training) if settings.augment.flip else training  # nothing but a mirror shows it
-    model = build(settings, training)
+    others = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype_policy(settings.training))
+    try:
+        model = build(settings, training)
+    finally:  # whatever else is built in this process computes as it would have done
+        keras.config.set_dtype_policy(others)
     learners = []
     for member, net in zip(family.members, family.nets(model), strict=True):
         faces = faces_of(member, training)

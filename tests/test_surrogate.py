@@ -25,7 +25,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks" / "surrogate"))
 
 from explain import gain  # noqa: E402
-from record import SPACE as LAPTOP_SPACE  # noqa: E402
 from simulated import BETWEEN, Ran, search, shipped  # noqa: E402
 from ways import BY_NAME, LAPTOP, WAYS, Way, pruner_of, sampler_of  # noqa: E402
 
@@ -161,7 +160,7 @@ def test_the_ways_are_what_they_say() -> None:
     assert kinds == ["TPESampler", "TPESampler", "RandomSampler", "TPESampler"]
     default = pruner_of(BY_NAME["asha-9-3"], 25)
     assert (default._min_resource, default._reduction_factor) == (3, 3)  # type: ignore[attr-defined]
-    shipped_now = load_space(LAPTOP_SPACE).study
+    shipped_now = load_space(ROOT / "spaces" / "laptop.yaml").study
     assert (BY_NAME[LAPTOP].sampler, BY_NAME[LAPTOP].pruner) == (shipped_now["sampler"], shipped_now["pruner"])
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TPE = {"kind": "tpe", "startup_trials": 6}
 GENTLE = {"kind": "asha", "min_epochs": 5, "reduction_factor": 2}
-"""Of 25 epochs as many as those of spaces/laptop.yaml are of its own"""
+"""What spaces/laptop.yaml has"""
 
 LAPTOP = "laptop"
 

@@ -62,7 +62,9 @@ def features(source: str, pictures: Tensor) -> Tensor:
         raise SettingsError(Problem("model.backbone.saved_model", "needs Keras on TensorFlow", keras.backend.backend()))
     folder = _folder_of(source)
     try:
-        layer = keras.layers.TFSMLayer(str(folder), call_endpoint=ENDPOINT, trainable=False, name="saved_model")
+        layer = keras.layers.TFSMLayer(
+            str(folder), call_endpoint=ENDPOINT, trainable=False, name="saved_model", dtype="float32"
+        )
         height, width = _expected_size(layer)
         if (height, width) != tuple(pictures.shape[1:3]) and height and width:
             pictures = keras.layers.Resizing(height, width, name="resize")(pictures)
