@@ -40,9 +40,7 @@ def in_float32(model: Any) -> Any:
         return model
 
     def make(layer: Any) -> Any:
-        if (
-            type(layer).__name__ == "TFSMLayer"
-        ):  # it computes as it does, and would be read from its file again
+        if type(layer).__name__ == "TFSMLayer":  # it computes as it does, and would be read from its file again
             return layer
         return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
 
