@@ -327,10 +327,14 @@ class Books:
         together: AbstractContextManager[None] = storage.together(trial._trial_id)
         return together
 
+    def sweep(self) -> None:
+        """Remove what children that are no more had half written of their trials."""
+        for job in self.jobs.values():
+            forget_half_written(self.ledger.trial_folder(job.trial.number))
+
     def give_back(self, job: Job) -> None:
         """Let a trial wait for whoever comes next; no child works on it."""
         trial_id = job.trial._trial_id
-        forget_half_written(self.ledger.trial_folder(job.trial.number))
         if is_mine(self.ledger, trial_id, self.lease.id):
             put_back(self.ledger, trial_id)
         self.jobs.pop(trial_id, None)

@@ -342,6 +342,7 @@ class Supervisor:
         for child in (*(slot.child for slot in self.slots), *(one.child for one in self.warm)):
             if child:
                 child.kill()
+        self.books.sweep()  # first: on a full disk whatever follows may fail
         for slot in self.slots:
             if slot.child:
                 self.see_to(slot, self.book_time)
