@@ -2,7 +2,7 @@
 
     python benchmarks/speed/speed.py [FACES96] [--only limit throughput trial memory] [--keep] [--quick]
 
-Every figure is measured in processes of its own, the cases of a ratio in turns; 8 minutes on two cores. Bars are the
+Every figure is measured in processes of its own, the cases of a ratio in turns; 15 minutes on two cores. Bars are the
 project's own; the exit status is 1 where one is missed. `--keep` writes the figures to `results.json` beside this
 file, against which the next run is shown, and the table into `docs/performance.md`. On a machine with a GPU
 (`KERAS_BACKEND=jax` or another one's) the rates are the GPU's, and models train in bfloat16.
