@@ -20,7 +20,7 @@ from fkpsearch.errors import Diverged, Stopped
 from fkpsearch.keypoints import mean_keypoints, rmse
 from fkpsearch.last_layer import lend_answers
 from fkpsearch.losses import masked_squared_error
-from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, OneCycle, Training, build_optimizer, dtype_policy
+from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, OneCycle, Plateau, Training, build_optimizer, dtype_policy
 from fkpsearch.settings import Settings, settings_of
 from fkpsearch.train import Epoch, fit_epoch, train
 
@@ -218,6 +218,10 @@ def test_a_cpu_learns_in_half_precision_where_it_multiplies_it(
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
     monkeypatch.setattr("fkpsearch.recipe.gpu_is_there", lambda: False)
     assert dtype_policy(Training()) == "float32", "XLA's convolutions on a CPU are another matter"
+
+
+def test_a_plateau_lowers_the_rate() -> None:
+    assert Plateau().factor < 1
 
 
 def test_a_head_answers_as_the_other_where_its_population_hardly_labels_a_keypoint(faces: Faces) -> None:

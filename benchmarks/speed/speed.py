@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
 import time
@@ -26,6 +24,7 @@ from typing import Any
 
 from lines import HERE, ROOT, Line, alone
 
+from fkpsearch.environment import cpu_model
 from fkpsearch.places import cores, find_gpus
 
 RESULTS = HERE / "results.json"
@@ -72,14 +71,10 @@ HEAD = "| what | measured | bar | | the run before | |\n|---|---|---|---|---|---
 def facts() -> dict[str, Any]:
     """What the figures depend on."""
     told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    found = (
-        re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
-    )
     return {
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": told.stdout.strip(),
-        "machine": f"{cores()} cores, {found[1] if found else platform.processor()}"
-        + "".join(f", {gpu.model}" for gpu in find_gpus()),
+        "machine": f"{cores()} cores, {cpu_model()}" + "".join(f", {gpu.model}" for gpu in find_gpus()),
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
         "load before": round(os.getloadavg()[0], 1),
     }
