@@ -171,6 +171,7 @@ def test_what_is_recorded_is_read_back(shared_tiny: Path, tmp_path: Path) -> Non
 def test_the_committed_curves_belong_to_the_space() -> None:
     space, folder = laptop(), SPACE.parent / "curves"
     records = read_records(folder)
+    assert records
     for one in records:
         assert drawn(space, one.draw)[0] == one.params
         assert len(one.rmse) == len(one.seconds) == 25
