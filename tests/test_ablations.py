@@ -178,27 +178,41 @@ def made(name: str, seed: int, errors: list[float]) -> Any:
     return Result(name, seed, pictures.rmse, pictures, {}, 50.0 if name == "base" else 75.0, "x")
 
 
-def test_a_gain_has_students_interval_over_the_seeds() -> None:
+def test_a_gain_has_students_interval_with_the_deviation_that_all_changes_share() -> None:
     from changes import BY_NAME
-    from report import gain_of
+    from report import chance_of, gain_of
 
     known = {
         "base": {seed: made("base", seed, [2.0] * 4) for seed in range(3)},
         "relu": {seed: made("relu", seed, [value] * 4) for seed, value in enumerate((1.9, 1.8, 1.7))},
-        "blur": {seed: made("blur", seed, [value] * 4) for seed, value in enumerate((1.52, 1.50, 1.48))},
+        "blur": {seed: made("blur", seed, [value] * 4) for seed, value in enumerate((1.93, 1.95, 1.97))},
         "adam": {0: made("adam", 0, [3.0] * 4)},
     }
-    gains = {name: gain_of(BY_NAME[name], known) for name in ("relu", "blur", "adam", "huber")}
+    chance = chance_of(known)
+    # relu's gains are 0.1 either side of their mean, blur's 0.02: of four degrees of freedom in all
+    assert (chance.deviation, chance.freedom) == (pytest.approx(math.sqrt((2 * 0.1**2 + 2 * 0.02**2) / 4)), 4)
+    gains = {name: gain_of(BY_NAME[name], known, chance) for name in ("relu", "blur", "adam", "huber")}
     relu, blur, adam = gains["relu"], gains["blur"], gains["adam"]
     assert relu
     assert blur
     assert adam
     assert gains["huber"] is None
-    assert (relu.gain, relu.half) == pytest.approx((0.2, 4.302653 * 0.1 / math.sqrt(3)))
-    assert (relu.verdict, blur.verdict, adam.verdict) == ("not decided", "pays", "not decided")
+    assert (relu.gain, relu.half) == pytest.approx((0.2, 2.776445 * chance.deviation / math.sqrt(3)))
+    assert (blur.gain, blur.half) == pytest.approx((0.05, relu.half))
+    assert (adam.gain, adam.half) == pytest.approx((-1, 2.776445 * chance.deviation))
+    assert (relu.verdict, blur.verdict, adam.verdict) == ("pays", "not decided", "costs")
     assert relu.cost == 1.5
-    assert adam.gain == pytest.approx(-1)
-    assert math.isnan(adam.half)
+
+
+def test_without_a_second_seed_there_is_no_interval_and_no_verdict() -> None:
+    from changes import BY_NAME
+    from report import chance_of, gain_of
+
+    known = {name: {0: made(name, 0, [error] * 4)} for name, error in (("base", 2.0), ("relu", 1.0))}
+    relu = gain_of(BY_NAME["relu"], known, chance_of(known))
+    assert relu
+    assert math.isnan(relu.half)
+    assert relu.verdict == "not decided"
 
 
 def test_the_spread_over_pictures_is_that_of_models_that_meet_other_pictures() -> None:
@@ -240,7 +254,7 @@ def test_the_page_has_a_line_and_the_figure_a_dot_for_each_change_and_all_else_s
     text = page.read_text()
     assert text.startswith(f"before\n\n{BEGIN}\n")
     assert text.endswith(f"\n{END}\n\nafter\n")
-    assert "| ReLU | 1.900, 1.890, 1.880 | +0.110 ± 0.025 | ± 0.000 | x 1.50 | **pays** |" in text.splitlines()
+    assert "| ReLU | 1.900, 1.890, 1.880 | +0.110 ± 0.008 | ± 0.000 | x 1.50 | **pays** |" in text.splitlines()
     assert "The base has 2.000, 2.000, 2.000 px, a mean of 2.000 px" in text
     assert "older" not in text
     figure = ElementTree.parse(tmp_path / "figure.svg").getroot()

@@ -33,7 +33,7 @@ class Gain:
     gain: float
     """Pixels by which it is better, the mean over these seeds"""
     half: float
-    """Half of the 95% interval of Student's t over the seeds, paired; NaN from one seed"""
+    """Half of its 95% interval: Student's t with the deviation between seeds that all changes have; NaN without one"""
     spread: float
     """Standard error over pictures, seeds pooled; NaN where it is not known"""
     cost: float
@@ -47,26 +47,56 @@ class Gain:
         return "pays" if self.gain > 0 else "costs"
 
 
-def gain_of(change: Change | After, known: Known) -> Gain | None:
-    """None where no seed has both."""
-    pairs = [
+@dataclass(frozen=True)
+class Chance:
+    """How far a gain differs from seed to seed: one deviation for all changes, since three seeds know little of it."""
+
+    deviation: float
+    """Of one seed's gain, in pixels; NaN where no change has two seeds"""
+    freedom: int
+    """Degrees of freedom: seeds less one, of all changes together"""
+
+    def half(self, seeds: int) -> float:
+        """Half of the 95% interval of a mean gain over so many seeds."""
+        from scipy.stats import t
+
+        return float(t.ppf(0.975, self.freedom) * self.deviation / np.sqrt(seeds)) if self.freedom else float("nan")
+
+
+def chance_of(known: Known) -> Chance:
+    """Of all changes that are there, after training and before."""
+    gains = [gains_by_seed(pairs_of(change, known)) for change in (*CHANGES[1:], *AFTERS)]
+    several = [one for one in gains if len(one) > 1]
+    freedom = sum(len(one) - 1 for one in several)
+    squares = sum(float(((one - one.mean()) ** 2).sum()) for one in several)
+    return Chance(float(np.sqrt(squares / freedom)) if freedom else float("nan"), freedom)
+
+
+def pairs_of(change: Change | After, known: Known) -> list[tuple[Result, Result]]:
+    """What a change is measured against and the change, of each seed that has both."""
+    return [
         (known[change.against][seed], one)
         for seed, one in sorted(known.get(change.name, {}).items())
         if one.rmse is not None and _has(known, change.against, seed)
     ]
+
+
+def gains_by_seed(pairs: Sequence[tuple[Result, Result]]) -> NDArray[np.float64]:
+    """Pixels, one a pair."""
+    return np.array([before.rmse - after.rmse for before, after in pairs])  # type: ignore[operator]
+
+
+def gain_of(change: Change | After, known: Known, chance: Chance) -> Gain | None:
+    """None where no seed has both."""
+    pairs = pairs_of(change, known)
     if not pairs:
         return None
-    from scipy.stats import t
-
-    gains = np.array([before.rmse - after.rmse for before, after in pairs])  # type: ignore[operator]
-    count = len(gains)
-    half = t.ppf(0.975, count - 1) * gains.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
     cost = np.mean([one.seconds for _, one in pairs]) / np.mean([one.seconds for one, _ in pairs])
     return Gain(
         change=change,
         rmse=tuple(float(one.rmse) for _, one in pairs if one.rmse is not None),
-        gain=float(gains.mean()),
-        half=float(half),
+        gain=float(gains_by_seed(pairs).mean()),
+        half=chance.half(len(pairs)),
         spread=spread_over_pictures(pairs),
         cost=float("nan") if isinstance(change, After) else float(cost),
     )
@@ -94,17 +124,18 @@ def spread_over_pictures(pairs: Sequence[tuple[Result, Result]]) -> float:
 def write_page(results: Path, page: Path = PAGE, picture: Path = FIGURE) -> None:
     """Write the table between the page's two marks, and the figure beside it."""
     known = read_results(results)
-    gains = [gain for change in (*CHANGES[1:], *AFTERS) if (gain := gain_of(change, known))]
+    chance = chance_of(known)
+    gains = [gain for change in (*CHANGES[1:], *AFTERS) if (gain := gain_of(change, known, chance))]
     if gains:
         with writing(picture) as file:
             file.write(draw([(g.change.group, title_of(g.change), g.gain, g.half, g.spread, g.verdict) for g in gains]))
     text = page.read_text(encoding="utf-8")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     with writing(page) as file:
-        file.write(f"{before}{BEGIN}\n\n{section(known, gains, picture.name)}\n\n{END}{after}")
+        file.write(f"{before}{BEGIN}\n\n{section(known, gains, chance, picture.name)}\n\n{END}{after}")
 
 
-def section(known: Known, gains: Sequence[Gain], picture: str) -> str:
+def section(known: Known, gains: Sequence[Gain], chance: Chance, picture: str) -> str:
     """What stands between the marks."""
     base = known.get("base", {})
     if not base:
@@ -112,6 +143,9 @@ def section(known: Known, gains: Sequence[Gain], picture: str) -> str:
     values = [one.rmse for one in base.values() if one.rmse is not None]
     seconds = f"a training of it takes {np.mean([one.seconds for one in base.values()]):.0f} s of a core"
     parts = [f"The base has {_list(values)} px, a mean of {np.mean(values):.3f} px; {seconds}."]
+    if chance.freedom:
+        of = f"{chance.deviation:.3f} px by chance ({chance.freedom} degrees of freedom)"
+        parts.append(f"From seed to seed a gain differs by a standard deviation of {of}.")
     if gains:
         parts.append(f"![What each change is worth, with its 95% interval]({picture})")
     for group in GROUPS:
