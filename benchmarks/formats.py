@@ -38,12 +38,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "cnn, a net a population": {"kind": "cnn", "input_size": 48, "blocks": 3, "specialists": "population"},
     "cnn, dsnt": {"kind": "cnn", "input_size": 48, "blocks": 3, "readout": {"kind": "dsnt"}},
     "cnn, simcc": {"kind": "cnn", "input_size": 48, "blocks": 3, "readout": {"kind": "simcc"}},
-    "cnn, dense and simcc": {
-        "kind": "cnn",
-        "input_size": 48,
-        "blocks": 3,
-        "readout": {"kind": "mean", "beside": {"kind": "simcc"}},
-    },
     "alexnet": {"kind": "alexnet", "width": 24, "dense": {"width": 512, "dropout": 0.5}},
     "vgg": {"kind": "vgg"},
     "resnet": {"kind": "resnet"},

@@ -71,17 +71,17 @@ def _unread(space: Space) -> Iterator[Problem]:
     for parameter in space.parameters():
         if ".dense." not in parameter.name:
             continue
-        if not any(_reads_features(space, {**told, **parameter.needs}) for told in probes(space)):
+        if all(_reads_maps(space, {**told, **parameter.needs}) for told in probes(space)):
             rule = "would change nothing: no readout takes the dense layer"
             yield Problem(f"{space.place}: {parameter.name}", rule, advice="leave it out")
 
 
-def _reads_features(space: Space, told: dict[str, Any]) -> bool:
+def _reads_maps(space: Space, told: dict[str, Any]) -> bool:
+    """Whether maps are all that is read; also where there is no such model."""
     try:
-        settings = settings_of(space.sample(Given(told)), space.place)
+        return settings_of(space.sample(Given(told)), space.place).model.readout.reads_maps
     except SettingsError:
-        return False
-    return settings.model.readout.reads_features
+        return True
 
 
 def _refusals(space: Space, given: Given) -> dict[str, Problem]:

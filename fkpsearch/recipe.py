@@ -1,4 +1,4 @@
-"""How a model is trained: loss, optimiser, schedule of the learning rate, weight averaging, precision."""
+"""How a model is trained: optimiser, schedule of the learning rate, weight averaging, precision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from fkpsearch.environment import cpu_flags
-from fkpsearch.losses import Loss, Squared
 from fkpsearch.part import Part
 
 
@@ -59,23 +58,7 @@ class Cosine(Part):
     )
 
 
-class OneCycle(Part):
-    """Two straight lines: from a 25th of the rate up to it over ``warmup`` of all steps, then down to zero.
-
-    Smith & Topin 2018, "Super-Convergence"; their last phase, far below the first rate, is the end of the second line.
-    """
-
-    kind: Literal["one_cycle"] = "one_cycle"
-    warmup: float = Field(0.3, gt=0, lt=1, description="share of all steps")
-    over: int | None = Field(
-        None, ge=1, description="epochs it takes, of which a shorter training sees the first ones; null = all of them"
-    )
-
-
-BEGINNING = 1 / 25
-"""Share of the rate that one cycle begins with"""
-
-Schedule = Annotated[Constant | Plateau | Steps | Cosine | OneCycle, Field(discriminator="kind")]
+Schedule = Annotated[Constant | Plateau | Steps | Cosine, Field(discriminator="kind")]
 
 
 class Training(Part):
@@ -88,7 +71,6 @@ class Training(Part):
     batch_size: int = Field(64, ge=1)
     optimizer: Annotated[Adam | AdamW, Field(discriminator="kind")] = Adam()
     schedule: Schedule = Cosine()
-    loss: Loss = Squared()
     averaging: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights that answer; 0 = off")
     patience: int | None = Field(None, ge=1, description="epochs without a better validation RMSE before the end")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
@@ -104,7 +86,7 @@ class Training(Part):
     def _nothing_follows_what_is_trained_on(self) -> Training:
         if self.refit and (self.patience is not None or isinstance(self.schedule, Plateau)):
             raise ValueError("refit trains on the validation pictures, so neither patience nor plateau may follow them")
-        if isinstance(self.schedule, Cosine | OneCycle) and (self.schedule.over or self.epochs) < self.epochs:
+        if isinstance(self.schedule, Cosine) and (self.schedule.over or self.epochs) < self.epochs:
             raise ValueError(f"schedule.over must be at least the epochs (got {self.schedule.over} of {self.epochs})")
         return self
 
@@ -154,33 +136,12 @@ def _scheduled(training: Training, rate: float, steps_an_epoch: int) -> Any:
                 warmup_target=rate if warmup else None,
                 warmup_steps=warmup,
             )
-        case OneCycle(warmup=share, over=epochs):
-            return _two_lines(rate, (epochs or training.epochs) * steps_an_epoch, share)
         case Steps(factor=factor, after=epochs) if epochs:
             ends = sorted(set(epochs))
             values = [rate * factor ** sum(epoch <= end for epoch in epochs) for end in (0, *ends)]
             # a step still has the rate of its boundary: the last step of an epoch belongs to it
             return schedules.PiecewiseConstantDecay([end * steps_an_epoch - 1 for end in ends], values)
     return rate
-
-
-def _two_lines(rate: float, steps: int, warmup: float) -> Any:
-    """The learning rate of :class:`OneCycle`."""
-    from keras import ops
-    from keras.optimizers import schedules
-
-    class TwoLines(schedules.LearningRateSchedule):  # type: ignore[misc]
-        """See `_two_lines`."""
-
-        def __call__(self, step: Any) -> Any:
-            done = ops.cast(step, "float32") / steps
-            up, down = BEGINNING + (1 - BEGINNING) * done / warmup, (1 - done) / (1 - warmup)
-            return rate * ops.maximum(ops.minimum(up, down), 0.0)
-
-        def get_config(self) -> dict[str, Any]:
-            return {"rate": rate, "steps": steps, "warmup": warmup}
-
-    return TwoLines()
 
 
 def _two_rates(optimizer: Any, slow: Sequence[Any], share: float) -> Any:

@@ -1,10 +1,9 @@
 """Settings that a search has decided, trained once more on every labelled row: nothing is left to score the result.
 
 It trains for as many epochs as the trial took to its best one, at the learning rate the trial had in each of them. So
-a cosine or one cycle keeps its length and is left where the trial was best, a plateau becomes the steps at which it
-fell, and Huber's loss has the epochs it had: anything else would be a training that nobody has measured, and with no
-row held back nobody could. An epoch is still one pass over the rows, which are a third more now, and the last epoch is
-kept.
+a cosine keeps its length and is left where the trial was best, and a plateau becomes the steps at which it fell:
+anything else would be a training that nobody has measured, and with no row held back nobody could. An epoch is still
+one pass over the rows, which are a third more now, and the last epoch is kept.
 
 A trial of several folds had as many best epochs: the mean of them counts, and the learning rates of its first fold.
 """
@@ -15,8 +14,7 @@ import csv
 from pathlib import Path
 
 from fkpsearch.errors import ExportError, Problem
-from fkpsearch.losses import HuberThenSquared
-from fkpsearch.recipe import Cosine, OneCycle, Plateau, Steps, Training
+from fkpsearch.recipe import Cosine, Plateau, Steps, Training
 from fkpsearch.settings import Settings, ValidationSettings
 
 
@@ -26,23 +24,15 @@ def refit_settings(settings: Settings, run: Path) -> Settings:
     best = round(sum(_best_epoch(rows) for rows in folds) / len(folds))
     rows = folds[0]
     training = settings.training
-    schedule, loss = training.schedule, training.loss
+    schedule = training.schedule
     match schedule:
-        case Cosine(over=over) | OneCycle(over=over):
+        case Cosine(over=over):
             schedule = schedule.model_copy(update={"over": over or training.epochs})
         case Plateau(factor=factor):
             rates = [rate for _, rate in rows[:best]]
             fell = [epoch for epoch in range(1, best) if rates[epoch] < rates[epoch - 1]]
             schedule = Steps(factor=factor, after=fell)
-    if isinstance(loss, HuberThenSquared):
-        loss = loss.model_copy(update={"share": min(1.0, loss.last(training.epochs) / best)})
-    told = {
-        "refit": True,
-        "epochs": best,
-        "patience": None,
-        "schedule": schedule.model_dump(),
-        "loss": loss.model_dump(),
-    }
+    told = {"refit": True, "epochs": best, "patience": None, "schedule": schedule.model_dump()}
     trained = Training.model_validate({**training.model_dump(), **told})
     return settings.model_copy(update={"training": trained, "validation": ValidationSettings()})
 

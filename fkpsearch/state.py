@@ -18,7 +18,7 @@ class Epoch:
 
     epoch: int
     loss: float
-    """Mean of ``training.loss`` over the epoch's batches, in squared units (48 px), augmentation on."""
+    """Mean of the readout's loss over the epoch's batches, in squared units (48 px), augmentation on."""
     rmse: float
     """Pooled RMSE in pixels on the validation part."""
     best: float

@@ -188,8 +188,7 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         optimizer = build_optimizer(settings.training, steps, *family.slow(net), family.own_optimizer(net))
         # compiled beside it: whoever loads the model's file could not resolve optimiser and loss
         learner = keras.Model(net.inputs, family.readout.trained_on(net), name=net.name)
-        loss = family.readout.loss(settings.training.loss.in_epoch(1, settings.training.epochs))
-        learner.compile(optimizer=optimizer, loss=loss, jit_compile=gpu_is_there())
+        learner.compile(optimizer=optimizer, loss=family.readout.loss(), jit_compile=gpu_is_there())
         optimizer.build(learner.trainable_variables)  # or TensorFlow traces the first step twice, a second a net
         learners.append(Learner(learner, member.points, faces, steps, training))
     return model, learners
@@ -234,10 +233,7 @@ def faces_of(member: Member, training: Faces) -> Faces:
 def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[float, list[list[Any]]]:
     """Train every net for one epoch: the mean loss of a step, and what :func:`fit_epoch` says to go on from."""
     total, to_go_on = 0.0, []
-    loss_now = settings.model.readout.loss(settings.training.loss.in_epoch(epoch, settings.training.epochs))
     for learner in learners:
-        if learner.net.loss is not loss_now:  # the optimiser keeps what it has learnt; the step is traced anew
-            learner.net.compile(optimizer=learner.net.optimizer, loss=loss_now, jit_compile=gpu_is_there())
         batches = epoch_batches(
             learner.faces,
             settings.augment,

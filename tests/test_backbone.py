@@ -17,7 +17,7 @@ import pytest
 from fkpsearch.cost import cost_of
 from fkpsearch.data import load_data
 from fkpsearch.errors import SettingsError
-from fkpsearch.losses import masked_squared_error
+from fkpsearch.loss import masked_squared_error
 from fkpsearch.models import Backbone
 from fkpsearch.models.backbone import NETWORKS
 from fkpsearch.once import train_once

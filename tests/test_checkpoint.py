@@ -85,12 +85,6 @@ CASES: dict[str, Callable[[Path], Settings]] = {
     "patience, a net for each population": lambda _: settings_for(
         {**NET, "specialists": "population"}, patience=2, optimizer={"kind": "adam", "learning_rate": 0.1}
     ),
-    "one cycle, Huber's loss up to the third epoch": lambda _: settings_for(
-        NET,
-        averaging=0.9,
-        schedule={"kind": "one_cycle"},
-        loss={"kind": "huber_then_squared", "delta": 1.0, "share": 0.6},
-    ),
     "a model and an optimiser of one's own": lambda folder: settings_for(
         {"kind": "hypermodel", "source": f"{folder / 'mine.py'}:build"}
     ),

@@ -194,17 +194,3 @@ def test_a_net_for_one_population_has_one_head_whatever_heads_says() -> None:
     one, two = (Cnn(width=1, specialists="population", heads=heads) for heads in ("one", "population"))  # type: ignore[arg-type]
     assert cost_of(one) == cost_of(two)
     assert two.answers == 2
-
-
-def test_a_standardised_picture_has_mean_zero_and_deviation_one_whatever_its_light() -> None:
-    import keras
-
-    model = Cnn(blocks=1, width=1, dense=DenseHead(width=1), standardise=True).build()
-    stem = keras.Model(model.inputs, model.get_layer("standardise").output)
-    one = np.random.default_rng(3).integers(40, 90, (96, 96, 1)).astype(np.uint8)
-    flat = np.full_like(one, 200)
-    seen = np.asarray(stem.predict_on_batch(np.stack([one, 2 * one + 20, flat])))
-    by_hand = (one - one.mean()) / one.std()
-    np.testing.assert_allclose(seen[0], by_hand, atol=0.01)
-    np.testing.assert_allclose(seen[1], by_hand, atol=0.01)
-    assert not seen[2].any()

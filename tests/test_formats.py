@@ -44,7 +44,7 @@ class Shipped:
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
     folder = tmp_path_factory.mktemp("formats")
-    pair = [model_of(1, heads="population", standardise=True), model_of(2, specialists="population")]
+    pair = [model_of(1, heads="population"), model_of(2, specialists="population")]
     model = with_views(join(pair, [0.6, 0.4]), SETS["flip"])
     model.save(folder / "model.keras")
     pictures = np.stack([draw_head(np.random.default_rng(number))[0] for number in range(12)])

@@ -16,14 +16,14 @@ from fkpsearch.cost import cost_of
 from fkpsearch.data import Faces, load_data
 from fkpsearch.errors import SettingsError
 from fkpsearch.keypoints import mean_keypoints
-from fkpsearch.losses import masked_squared_error
+from fkpsearch.loss import masked_squared_error
 from fkpsearch.models import AlexNet, Cnn, Family, ResNet, Vgg
 from fkpsearch.models.blocks import DenseHead
-from fkpsearch.models.readouts import Dense, Dsnt, Mean, Simcc
+from fkpsearch.models.readouts import Dense, Dsnt, Simcc
 from fkpsearch.settings import Settings, settings_of
 from fkpsearch.train import prepare, train
 
-READOUTS = {"dsnt": Dsnt(side=12, width=4), "simcc": Simcc(width=4, bins=48), "mean": Mean(beside=Dsnt(side=12))}
+READOUTS = {"dsnt": Dsnt(side=12, width=4), "simcc": Simcc(width=4, bins=48)}
 SMALL = {"input_size": 48, "blocks": 2, "width": 4, "dense": DenseHead(width=8)}
 
 
@@ -77,14 +77,6 @@ def test_simcc_answers_the_mean_of_its_bins_each_axis_for_itself() -> None:
     chances = np.random.default_rng(0).dirichlet(np.full(48, 0.2), (15, 2))  # 48 bins of 2 pixels
     layer.set_weights([kernel, np.log(chances + 1e-30).reshape(bias.shape)])
     np.testing.assert_allclose(answers_of(net)[0, 0], chances @ (np.arange(48) * 2 + 0.5), atol=1e-3)
-
-
-def test_the_mean_is_half_way_between_the_two() -> None:
-    net = small(READOUTS["mean"]).build()
-    dense, maps = np.full((1, 15, 2), 0.5), np.full((1, 15, 2), -0.25)
-    Dense().start(net, dense)
-    READOUTS["mean"].beside.start(net, maps)
-    np.testing.assert_allclose(answers_of(net)[0], 47.5 + 48 * 0.125, atol=0.2)
 
 
 @pytest.mark.parametrize("name", READOUTS)
@@ -142,7 +134,7 @@ def kl(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
 
 def test_dsnts_loss_is_the_squared_error_and_jensen_shannon_from_a_gaussian() -> None:
     readout = Dsnt(side=12, width=4, sigma=6, regulariser=0.5)
-    loss = readout.loss(masked_squared_error)
+    loss = readout.loss()
     truth, rng = numbers(0, 1), np.random.default_rng(1)
     cells = rng.dirichlet(np.full(144, 0.5), (4, 1, 15))
     answers = rng.uniform(0, 95, (4, 1, 15, 2))
@@ -159,7 +151,7 @@ def test_dsnts_loss_is_the_squared_error_and_jensen_shannon_from_a_gaussian() ->
 
 def test_simccs_loss_is_the_squared_error_and_the_divergence_from_gaussians_along_both_axes() -> None:
     readout = Simcc(width=4, bins=48, sigma=3, classes=0.5)
-    loss = readout.loss(masked_squared_error)
+    loss = readout.loss()
     truth, rng = numbers(2, 1), np.random.default_rng(3)
     bins = rng.dirichlet(np.full(48, 2), (4, 1, 15, 2))
     answers = rng.uniform(0, 95, (4, 1, 15, 2))
@@ -176,9 +168,9 @@ def test_labelled_numbers_move_the_answers_and_others_do_nothing(name: str) -> N
     import tensorflow
 
     readout = READOUTS[name]
-    loss = readout.loss(masked_squared_error)
-    assert readout.loss(masked_squared_error) is loss  # or each epoch would trace its step anew
-    width = {"dsnt": 2 + 144, "simcc": 2 + 96, "mean": 4 + 144}[name]
+    loss = readout.loss()
+    assert readout.loss() is loss  # or each epoch would trace its step anew
+    width = {"dsnt": 2 + 144, "simcc": 2 + 96}[name]
     truth = numbers(4, 2)
     given = tensorflow.constant(np.random.default_rng(5).uniform(0.001, 1, (4, 2, 15, width)).astype("float32"))
     with tensorflow.GradientTape() as tape:
@@ -227,7 +219,7 @@ def test_parameters_and_multiply_adds_are_those_counted_by_hand() -> None:
     "family",
     [
         AlexNet(width=3, readout=READOUTS["dsnt"], dense=DenseHead(width=8)),
-        Vgg(layers=11, width=1, readout=READOUTS["mean"], dense=DenseHead(width=8)),
+        Vgg(layers=11, width=1, readout=READOUTS["dsnt"], dense=DenseHead(width=8)),
         ResNet(width=4, stages=3, blocks=1, readout=READOUTS["simcc"]),
         small(READOUTS["simcc"], specialists="keypoints", heads="population"),
         small(READOUTS["dsnt"], specialists="population"),
@@ -245,7 +237,7 @@ def test_families_with_maps_answer_in_pixels(family: Family) -> None:
     ("tree", "line"),
     [
         ({"kind": "baseline", "readout": {"kind": "dsnt"}}, "(got dsnt): this family has no maps to read"),
-        ({"kind": "backbone", "readout": {"kind": "mean"}}, "readout must be dense (got mean): this"),
+        ({"kind": "backbone", "readout": {"kind": "simcc"}}, "readout must be dense (got simcc): this"),
         (
             {"kind": "cnn", "blocks": 1, "readout": {"kind": "dsnt", "side": 24}},
             "readout.side must be 48, the side of the last map, or that doubled some times (got 24)",
@@ -269,13 +261,13 @@ def test_settings_without_a_readout_have_the_dense_one_and_its_layers() -> None:
 def test_a_dense_net_is_trained_on_its_answers_by_the_loss_of_answers() -> None:
     net = small(Dense()).build()
     assert Dense().trained_on(net) is net.output
-    assert Dense().loss(masked_squared_error) is masked_squared_error
+    assert Dense().loss() is masked_squared_error
 
 
 # ---- training and shipping
 
 
-@pytest.mark.parametrize("name", ["simcc", "mean"])
+@pytest.mark.parametrize("name", READOUTS)
 def test_a_training_that_was_cut_off_goes_on_bit_for_bit(name: str, faces: Faces, tmp_path: Path) -> None:
     settings = settings_for(READOUTS[name], heads="population")
     states: list[Any] = []

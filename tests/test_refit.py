@@ -11,7 +11,6 @@ from test_cli import Call, assert_lines, call, write_space  # noqa: F401 (a fixt
 
 from fkpsearch.data import load_data
 from fkpsearch.errors import ExportError, SettingsError
-from fkpsearch.losses import HuberThenSquared
 from fkpsearch.recipe import Steps, build_optimizer
 from fkpsearch.refit import refit_settings
 from fkpsearch.settings import Settings, settings_of
@@ -46,16 +45,6 @@ def test_a_refit_takes_as_many_epochs_as_the_best_one_needed_at_the_very_rates_i
     assert refit.model_dump(exclude={"training"}) == settings.model_dump(exclude={"training"})
     again = refit_settings(refit.model_copy(update={}), tmp_path)
     assert again.training == refit.training, "a cosine that was left early keeps its length"
-
-
-def test_a_refit_by_one_cycle_keeps_its_rates_and_the_epochs_that_had_hubers_loss(tmp_path: Path) -> None:
-    loss = {"kind": "huber_then_squared", "delta": 2.0, "share": 0.5}
-    settings = settings_for(schedule={"kind": "one_cycle"}, loss=loss)
-    for rmses, share in (([5, 4, 3, 2, 2.5, 2.4], 3 / 4), ([5, 2, 3, 3, 3, 3], 1)):
-        refit = refit_settings(settings, run_with(tmp_path, rmses))
-        best = refit.training.epochs
-        np.testing.assert_allclose(rates_of(refit), rates_of(settings)[: 2 * best], rtol=1e-6)
-        assert refit.training.loss == HuberThenSquared(delta=2.0, share=share)
 
 
 def test_a_plateau_becomes_the_steps_at_which_it_fell(tmp_path: Path) -> None:

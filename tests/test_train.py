@@ -19,8 +19,8 @@ from fkpsearch.data import Faces, load_data, split
 from fkpsearch.errors import Diverged, Stopped
 from fkpsearch.keypoints import mean_keypoints, rmse
 from fkpsearch.last_layer import lend_answers
-from fkpsearch.losses import masked_squared_error
-from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, OneCycle, Plateau, Training, build_optimizer, dtype_policy
+from fkpsearch.loss import masked_squared_error
+from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, Plateau, Training, build_optimizer, dtype_policy
 from fkpsearch.settings import Settings, settings_of
 from fkpsearch.train import Epoch, fit_epoch, train
 
@@ -148,13 +148,6 @@ def test_cosine_warms_up_in_a_line_and_falls_like_half_a_cosine_to_zero() -> Non
     assert float(rate(20)) == pytest.approx(0.01)
     for step in (30, 60, 90, 100):
         assert float(rate(step)) == pytest.approx(0.005 * (1 + math.cos(math.pi * (step - 20) / 80)), abs=1e-8)
-
-
-def test_one_cycle_rises_in_a_line_from_a_25th_and_falls_in_a_line_to_zero() -> None:
-    training = Training(epochs=10, optimizer=Adam(learning_rate=0.5), schedule=OneCycle(warmup=0.3))
-    rate = build_optimizer(training, steps_an_epoch=10)._learning_rate
-    steps, rates = zip((0, 0.02), (15, 0.26), (30, 0.5), (65, 0.25), (100, 0), strict=True)
-    np.testing.assert_allclose([float(rate(step)) for step in steps], rates, atol=1e-7)
 
 
 def one_layer(training: Training) -> Any:

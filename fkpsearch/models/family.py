@@ -1,8 +1,8 @@
 """What all families share: a picture goes in, keypoints in pixels come out.
 
-A family is a frozen set of fields and a ``forward``; the stem (pixels to [-1, 1], or standardised) and the readout
-(features, or maps of them, to keypoints in pixels) around it are the same for all, so that a saved model
-takes pictures as they are and answers in pixels.
+A family is a frozen set of fields and a ``forward``; the stem (pixels to [-1, 1]) and the readout (features, or maps of
+them, to keypoints in pixels) around it are the same for all, so that a saved model takes pictures as they are and
+answers in pixels.
 
 A model is one net, or a team of specialists: nets of the same family, each for some of the keypoints or
 one of the labelling populations, that are trained in turn and answer as one.
@@ -60,13 +60,8 @@ class Family(Part):
         "none", description="one net, the deck's D1 and D2 (4 and 11 keypoints), or a net for each labelling population"
     )
 
-    standardise: bool = Field(
-        False,
-        description="each picture to mean 0 and deviation 1 first, which leaves brightness and contrast nothing to do",
-    )
-
     readout: AnyReadout = Field(
-        Dense(), description="how keypoints are read: off the features of the dense layer, off maps, or off both"
+        Dense(), description="how keypoints are read: off the features of the dense layer, or off maps"
     )
 
     our_head: ClassVar[bool] = True
@@ -101,7 +96,7 @@ class Family(Part):
 
     @abstractmethod
     def forward(self, pictures: Tensor) -> Tensor:
-        """Features of float pictures ``[b, 96, 96, 1]`` in [-1, 1], or standardised; any shape ``[b, ...]``."""
+        """Features of float pictures ``[b, 96, 96, 1]`` in [-1, 1]; any shape ``[b, ...]``."""
 
     def bare(self) -> Family:
         """The same network without weights that would have to be read or downloaded."""
@@ -148,21 +143,13 @@ class Family(Part):
 
         heads = 1 if self.specialists == "population" else self.answers
         pictures = keras.Input((keypoints.SIZE, keypoints.SIZE, 1), name="pictures")
-        if self.standardise:  # in gray levels, so that 1 beside their variance only keeps a picture of one level finite
-            x = layers.LayerNormalization(
-                axis=(1, 2, 3), epsilon=1.0, center=False, scale=False, dtype="float32", name="standardise"
-            )(pictures)
-        else:
-            x = layers.Rescaling(1 / 127.5, offset=-1, name="to_unit_range")(pictures)
-        maps: Sequence[Tensor] = ()
+        x = layers.Rescaling(1 / 127.5, offset=-1, name="to_unit_range")(pictures)
         if isinstance(self, Mapped) and self.readout.reads_maps:
-            maps = self.maps(x)
-            features = self.features(maps[-1]) if self.readout.reads_features else None
+            units = self.readout.units(None, self.maps(x), heads, len(member.points))
         else:
-            features = self.forward(x)
-        x = in_pixels(self.readout.units(features, maps, heads, len(member.points)), "pixels")
+            units = self.readout.units(self.forward(x), (), heads, len(member.points))
         name = member.name if self.specialists != "none" else str(getattr(self, "kind", "model"))
-        return keras.Model(pictures, x, name=name)
+        return keras.Model(pictures, in_pixels(units, "pixels"), name=name)
 
 
 class Mapped(Family):

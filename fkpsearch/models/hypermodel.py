@@ -34,7 +34,6 @@ class Hypermodel(Family):
     kind: Literal["hypermodel"] = "hypermodel"
     heads: Literal["one"] = "one"
     specialists: Literal["none"] = "none"
-    standardise: Literal[False] = False
     source: str = Field(description="my_module:Name or path/to/file.py:Name of a HyperModel or a function build(hp)")
     values: dict[str, Scalar] = Field({}, description="of build(hp)'s parameters; others have their defaults")
 

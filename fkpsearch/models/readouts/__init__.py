@@ -8,9 +8,8 @@ from pydantic import Field
 
 from fkpsearch.models.readouts.dense import Dense
 from fkpsearch.models.readouts.dsnt import Dsnt
-from fkpsearch.models.readouts.mean import Mean
 from fkpsearch.models.readouts.simcc import Simcc
 
-AnyReadout = Annotated[Dense | Dsnt | Simcc | Mean, Field(discriminator="kind")]
+AnyReadout = Annotated[Dense | Dsnt | Simcc, Field(discriminator="kind")]
 
-__all__ = ["AnyReadout", "Dense", "Dsnt", "Mean", "Simcc"]
+__all__ = ["AnyReadout", "Dense", "Dsnt", "Simcc"]

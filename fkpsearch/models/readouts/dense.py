@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fkpsearch.loss import Loss, masked_squared_error
 from fkpsearch.models.blocks import Tensor
-from fkpsearch.models.readouts.readout import Loss, Readout, columns_of
+from fkpsearch.models.readouts.readout import Readout, columns_of
 
 
 class Dense(Readout):
     """A linear layer on the flattened features, which are those of the family's own dense layer."""
 
     kind: Literal["dense"] = "dense"
-    reads_features: ClassVar[bool] = True
 
     def units(self, features: Tensor, maps: Sequence[Tensor], heads: int, points: int) -> Tensor:
         from keras import layers
@@ -31,8 +31,8 @@ class Dense(Readout):
     def trained_on(self, net: Any) -> Tensor:
         return net.output
 
-    def loss(self, answers: Loss) -> Loss:
-        return answers
+    def loss(self) -> Loss:
+        return masked_squared_error
 
     def start(self, net: Any, places: NDArray[np.floating]) -> None:
         layer = net.get_layer("keypoints")

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from fkpsearch.loss import Loss, masked_squared_error
 from fkpsearch.models.blocks import Tensor
 from fkpsearch.models.readouts.decoder import decode
 from fkpsearch.models.readouts.divergence import divergence, gaussians, masked_mean
 from fkpsearch.models.readouts.readout import (
     ASTRAY,
-    Loss,
     Readout,
     apart,
     centres,
@@ -64,8 +64,8 @@ class Dsnt(Readout):
             return in_pixels(net.get_layer("expected").output)
         return with_probabilities(net, "cells", self.side**2)
 
-    def loss(self, answers: Loss) -> Loss:
-        return shaped(self, answers) if self.regulariser else answers
+    def loss(self) -> Loss:
+        return shaped(self) if self.regulariser else masked_squared_error
 
     def start(self, net: Any, places: NDArray[np.floating]) -> None:
         layer = net.get_layer("heatmaps")
@@ -80,7 +80,7 @@ class Dsnt(Readout):
 
 
 @cache
-def shaped(readout: Dsnt, answers: Loss) -> Loss:
+def shaped(readout: Dsnt) -> Loss:
     """The loss of answers and heatmaps ``[b, heads, points, 2 + side * side]``."""
 
     def loss(truth: Any, predicted: Any) -> Any:
@@ -91,7 +91,7 @@ def shaped(readout: Dsnt, answers: Loss) -> Loss:
         wanted = ops.reshape(axes[..., 1, :, None] * axes[..., 0, None, :], ops.shape(got))
         middle = (wanted + got) / 2
         shannon = (divergence(wanted, middle) + divergence(got, middle)) / 2
-        return answers(truth, places) + readout.regulariser * masked_mean(truth, shannon)
+        return masked_squared_error(truth, places) + readout.regulariser * masked_mean(truth, shannon)
 
     return loss
 

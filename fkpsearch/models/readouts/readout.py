@@ -7,18 +7,16 @@ features or its maps, says what it is trained on, and can start at given places 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch import keypoints
+from fkpsearch.loss import Loss
 from fkpsearch.models.blocks import Tensor
 from fkpsearch.part import Part
-
-Loss = Callable[[Any, Any], Any]
-"""Truth ``[b, heads, points, 3]`` as `pipeline.targets` makes it, and what is trained on it -> a number"""
 
 ASTRAY = 8 / keypoints.HALF
 """How far from its start an untrained net takes a keypoint to lie, in units: 8 pixels, as far as augmented ones do."""
@@ -27,10 +25,8 @@ ASTRAY = 8 / keypoints.HALF
 class Readout(Part):
     """Base of every readout."""
 
-    reads_features: ClassVar[bool] = False
-    """Whether it wants the family's features, ``[b, ...]``"""
     reads_maps: ClassVar[bool] = False
-    """Whether it wants the family's maps, ``[b, side, side, channels]``, finest first"""
+    """Whether it wants the family's maps, ``[b, side, side, channels]``, finest first; else it wants its features"""
 
     @abstractmethod
     def units(self, features: Tensor, maps: Sequence[Tensor], heads: int, points: int) -> Tensor:
@@ -41,8 +37,8 @@ class Readout(Part):
         """What of a built net learns: ``[b, heads, points, 2 or more]``, its answers in pixels first."""
 
     @abstractmethod
-    def loss(self, answers: Loss) -> Loss:
-        """The loss of that, where ``answers`` is the one of answers in pixels; the same object for the same one."""
+    def loss(self) -> Loss:
+        """The loss of that; the same object each time, or steps would be traced anew."""
 
     @abstractmethod
     def start(self, net: Any, places: NDArray[np.floating]) -> None:

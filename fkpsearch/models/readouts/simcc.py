@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from fkpsearch.loss import Loss, masked_squared_error
 from fkpsearch.models.blocks import Tensor
 from fkpsearch.models.readouts.decoder import decode
 from fkpsearch.models.readouts.divergence import divergence, gaussians, masked_mean
 from fkpsearch.models.readouts.readout import (
     ASTRAY,
-    Loss,
     Readout,
     apart,
     centres,
@@ -68,8 +68,8 @@ class Simcc(Readout):
             return in_pixels(net.get_layer("expected").output)
         return with_probabilities(net, "bins", 2 * self.bins)
 
-    def loss(self, answers: Loss) -> Loss:
-        return classified(self, answers) if self.classes else answers
+    def loss(self) -> Loss:
+        return classified(self) if self.classes else masked_squared_error
 
     def start(self, net: Any, places: NDArray[np.floating]) -> None:
         layer = net.get_layer("classes")
@@ -86,7 +86,7 @@ class Simcc(Readout):
 
 
 @cache
-def classified(readout: Simcc, answers: Loss) -> Loss:
+def classified(readout: Simcc) -> Loss:
     """The loss of answers and bins ``[b, heads, points, 2 + 2 * bins]``."""
 
     def loss(truth: Any, predicted: Any) -> Any:
@@ -95,6 +95,6 @@ def classified(readout: Simcc, answers: Loss) -> Loss:
         places, bins = apart(predicted)
         wanted = gaussians(truth, readout.bins, readout.sigma)
         far = divergence(wanted, ops.reshape(bins, ops.shape(wanted)))
-        return answers(truth, places) + readout.classes * masked_mean(truth, ops.mean(far, axis=-1))
+        return masked_squared_error(truth, places) + readout.classes * masked_mean(truth, ops.mean(far, axis=-1))
 
     return loss
