@@ -66,7 +66,7 @@ def training_bytes(cost: Cost, settings: Settings, rows: int) -> int:
     frozen = cost.parameters - cost.trainable
     folds = settings.validation.folds
     numbers = (
-        3 * frozen + (9.5 + 2 * (settings.training.averaging > 0)) * cost.trainable + (folds - 1) * cost.parameters
+        3 * frozen + (9.5 + 2 * (settings.training.averaging != 0)) * cost.trainable + (folds - 1) * cost.parameters
     )
     step = 0.8 * cost.activation_bytes * settings.training.batch_size
     share = settings.split.validation if folds == 1 else (1 - settings.split.holdout) / folds

@@ -71,7 +71,10 @@ class Training(Part):
     batch_size: int = Field(64, ge=1)
     optimizer: Annotated[Adam | AdamW, Field(discriminator="kind")] = Adam()
     schedule: Schedule = Cosine()
-    averaging: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights that answer; 0 = off")
+    averaging: float | None = Field(
+        None, ge=0, lt=1,
+        description="decay a step of the averaged weights that answer; null = over the steps of an epoch; 0 = off",
+    )  # fmt: skip
     patience: int | None = Field(None, ge=1, description="epochs without a better validation RMSE before the end")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "auto",
@@ -98,7 +101,8 @@ def build_optimizer(
 
     ``slow`` are variables that learn at ``share`` of the learning rate and decay at ``share`` of the decay.
     ``own`` is the one that a user's model came compiled with, not yet built: it takes the place of
-    ``training.optimizer``, with the learning rate it has, which the schedule then moves unless it is one itself.
+    ``training.optimizer``, with the learning rate it has, which the schedule then moves unless it is one itself; its
+    weights are averaged where ``training.averaging`` says so in a number.
     """
     import keras
 
@@ -106,13 +110,14 @@ def build_optimizer(
     rate: Any = training.optimizer.learning_rate if own is None else own.get_config()["learning_rate"]
     if not isinstance(rate, dict):  # as the config of a schedule is
         rate = _scheduled(training, rate, steps_an_epoch)
-    averaging: dict[str, Any] = {"use_ema": True, "ema_momentum": training.averaging} if training.averaging else {}
     if own is not None:
         if not isinstance(rate, dict):
             own.learning_rate = rate
-        for name, value in averaging.items():
-            setattr(own, name, value)
+        if training.averaging:  # by default what its author left as it is stays so
+            own.use_ema, own.ema_momentum = True, training.averaging
         return own
+    decay = 1 - 1 / steps_an_epoch if training.averaging is None else training.averaging
+    averaging: dict[str, Any] = {"use_ema": True, "ema_momentum": decay} if decay else {}
     match training.optimizer:
         case Adam():
             return _two_rates(keras.optimizers.Adam, slow, share)(rate, **averaging)

@@ -334,6 +334,8 @@ def test_a_users_optimizer_takes_schedule_and_averaging_from_the_settings(mine: 
     assert float(moved(5)) == pytest.approx(1e-3), "the rate it was compiled with, at the end of the warm-up"
     assert float(moved(100)) == pytest.approx(0.0, abs=1e-9)
     own = keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5))
+    left = build_optimizer(settings_of({"model": tree["model"]}, "x").training, 10, own=keras.optimizers.SGD(0.1))
+    assert not left.use_ema, "where nobody said so, as its author had it"
     kept = build_optimizer(settings.training, 10, own=own)
     assert float(kept._learning_rate(1)) == 0.25, "a schedule of the user's own stays"
 

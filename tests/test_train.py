@@ -159,6 +159,13 @@ def one_layer(training: Training) -> Any:
     return model
 
 
+def test_by_default_weights_are_averaged_over_the_steps_of_an_epoch() -> None:
+    by_default, off = (build_optimizer(one, steps_an_epoch=40) for one in (Training(), Training(averaging=0)))
+    assert (by_default.use_ema, by_default.ema_momentum) == (True, 1 - 1 / 40)
+    assert not off.use_ema
+    assert not build_optimizer(Training(), steps_an_epoch=1).use_ema, "there is one step to average over"
+
+
 def test_the_averaged_weights_are_the_exponential_mean_of_all_steps_of_all_epochs() -> None:
     training = Training(averaging=0.9, optimizer=Adam(learning_rate=0.1), schedule=Constant())
     rng = np.random.default_rng(0)
