@@ -9,20 +9,28 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
-REPORT = Path(__file__).parents[1] / "benchmarks" / "race" / "report.py"
+from fkpsearch.models import Cnn
+from fkpsearch.models.blocks import DenseHead, LeakyRelu
+
+HOME = Path(__file__).parents[1] / "benchmarks" / "race"
 
 
-@pytest.fixture(scope="module")
-def report() -> ModuleType:
-    """The module, under a name of its own: another benchmark has a report.py, too."""
-    spec = spec_from_file_location("race_report", REPORT)
+def module(name: str) -> ModuleType:
+    """A module of the race, under a name of its own: another benchmark has a report.py, too."""
+    spec = spec_from_file_location(f"race_{name}", HOME / f"{name}.py")
     assert spec
     assert spec.loader
     made = module_from_spec(spec)
     spec.loader.exec_module(made)
     return made
+
+
+@pytest.fixture(scope="module")
+def report() -> ModuleType:
+    return module("report")
 
 
 def result(contestant: str, seed: int, best: list[list[float]], **more: Any) -> dict[str, Any]:
@@ -93,3 +101,27 @@ def test_page_and_figure(report: ModuleType, tmp_path: Path) -> None:
     assert len(drawn.findall(f"{space}polyline")) == len(race())
     names = [text.text or "" for text in drawn.findall(f"{space}text")]
     assert [name for name in names if name.startswith("optuna")] == ["optuna  2.50"]
+
+
+@pytest.mark.parametrize("doubled", [True, False])
+def test_the_others_have_our_net_and_its_start(doubled: bool) -> None:
+    """Ours pools before it normalises, which is the same where no normalisation turns values round."""
+    page, rng = module("page"), np.random.default_rng(0)
+    keypoints = rng.uniform(-1, 1, (50, 30)).astype("float32")
+    keypoints[rng.random((50, 30)) < 0.5] = np.nan
+    dials = {"blocks": 3, "width": 4, "doubled": doubled, "learning_rate": 1e-3, "dropout": 0.2, "dense": 16}
+    theirs = page.build({**dials, "activation": "leaky_relu", "alpha": 0.2}, keypoints)
+    pictures = rng.integers(0, 256, (5, 96, 96, 1)).astype(np.uint8)
+    start = theirs.predict_on_batch(pictures)
+    np.testing.assert_allclose(start, np.broadcast_to(np.nanmean(keypoints, axis=0), (5, 30)), atol=1e-6)
+    ours = Cnn(
+        input_size=48, blocks=3, width=4, doubled=doubled, activation=LeakyRelu(alpha=0.2),
+        dense=DenseHead(width=16, dropout=0.2),
+    ).build()  # fmt: skip
+    weights = [rng.uniform(0.2, 1, one.shape) - 0.5 * (one.ndim > 1) for one in ours.get_weights()]
+    ours.set_weights(weights)
+    theirs.set_weights(weights)
+    answers = (ours.predict_on_batch(pictures).reshape(5, 30) - page.CENTRE) / page.CENTRE
+    np.testing.assert_allclose(theirs.predict_on_batch(pictures), answers, rtol=1e-3, atol=1e-3)
+    momenta = [one.momentum for net in (ours, theirs) for one in net.layers if hasattr(one, "momentum")]
+    assert set(momenta) == {0.9}

@@ -13,6 +13,10 @@ import page
 class Faces(keras_tuner.HyperModel):
     """The space."""
 
+    def __init__(self, keypoints: Any) -> None:
+        super().__init__()
+        self.keypoints = keypoints
+
     def build(self, hp: keras_tuner.HyperParameters) -> Any:
         """A net."""
         activation = hp.Choice("activation", ["relu", "leaky_relu"])
@@ -28,7 +32,8 @@ class Faces(keras_tuner.HyperModel):
                 "dense": hp.Int("dense", 128, 512, step=128),
                 "dropout": hp.Float("dropout", 0.0, 0.5),
                 "learning_rate": hp.Float("learning_rate", 3e-4, 1e-2, sampling="log"),
-            }
+            },
+            self.keypoints,
         )
 
 
@@ -44,9 +49,9 @@ def main(folder: Path, seed: int, kind: str) -> None:
     }
     tuner: Any
     if kind == "hyperband":
-        tuner = keras_tuner.Hyperband(Faces(), max_epochs=page.EPOCHS, factor=3, hyperband_iterations=10**6, **told)
+        tuner = keras_tuner.Hyperband(Faces(y), max_epochs=page.EPOCHS, factor=3, hyperband_iterations=10**6, **told)
     else:
-        tuner = keras_tuner.BayesianOptimization(Faces(), max_trials=10**6, **told)
+        tuner = keras_tuner.BayesianOptimization(Faces(y), max_trials=10**6, **told)
     tuner.search(
         x,
         y,

@@ -33,7 +33,7 @@ def main(folder: Path, seed: int) -> None:
 
     def objective(trial: optuna.Trial) -> float:
         keras.backend.clear_session()
-        model = page.build(values(trial))
+        model = page.build(values(trial), y)
         history = model.fit(
             x,
             y,

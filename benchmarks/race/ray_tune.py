@@ -37,7 +37,7 @@ def train(config: dict[str, Any], faces: Any, folder: str, here: str) -> None:
             tune.report({"val_rmse": float(logs["val_rmse"])})
 
     x, y, validation_x, validation_y = faces
-    page.build({"alpha": 0.0, **config}).fit(
+    page.build({"alpha": 0.0, **config}, y).fit(
         x,
         y,
         validation_data=(validation_x, validation_y),
