@@ -78,7 +78,7 @@ def test_a_space_shows_its_ranges_and_what_they_hang_on() -> None:
     space = fkpsearch.load_space("resnet")
     rows = re.findall(r"<tr>(.*?)</tr>", space._repr_html_())
     cells = [re.sub(r"<.*?>", "|", row).strip("|") for row in rows]
-    assert len(cells) == 1 + 18
+    assert len(cells) == 1 + 19
     assert any("leaky_relu.alpha||{float: [0.01, 0.3]}||" in cell and "= leaky_relu" in cell for cell in cells)
 
 

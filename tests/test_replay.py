@@ -37,6 +37,7 @@ SPACE = {
         "batch_size": 4,
         "optimizer": {"kind": "adam", "learning_rate": {"float": [1e-9, 1.0], "log": True}},
         "schedule": {"kind": "constant"},
+        "averaging": 0,  # over so few steps nothing would be learnt yet at the first rung
     },
     "split": {"validation": 0.2, "holdout": 0.1},
     "enqueue": [{"training": {"optimizer": {"learning_rate": rate}}} for rate in RATES],

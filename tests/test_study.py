@@ -45,6 +45,7 @@ training:
   epochs: EPOCHS
   batch_size: 8
   optimizer: {kind: adam, learning_rate: {float: [1e-3, 3e-2], log: true}}
+  averaging: 0
 split: {validation: 0.2, holdout: 0.1}
 enqueue:
   - model: {blocks: 2, width: 4, dense: {dropout: 0.25}}
