@@ -20,6 +20,9 @@ PAGE = HERE.parents[1] / "docs" / "accuracy.md"
 FIGURE = PAGE.with_suffix(".svg")
 BEGIN, END = "<!-- ablations -->", "<!-- end of the ablations -->"
 
+MEASURED = (*CHANGES[1:], *AFTERS)
+"""All but the base"""
+
 Known = Mapping[str, Mapping[int, Result]]
 
 
@@ -65,7 +68,7 @@ class Chance:
 
 def chance_of(known: Known) -> Chance:
     """Of all changes that are there, after training and before."""
-    gains = [gains_by_seed(pairs_of(change, known)) for change in (*CHANGES[1:], *AFTERS)]
+    gains = [gains_by_seed(pairs_of(change, known)) for change in MEASURED]
     several = [one for one in gains if len(one) > 1]
     freedom = sum(len(one) - 1 for one in several)
     squares = sum(float(((one - one.mean()) ** 2).sum()) for one in several)
@@ -125,7 +128,7 @@ def write_page(results: Path, page: Path = PAGE, picture: Path = FIGURE) -> None
     """Write the table between the page's two marks, and the figure beside it."""
     known = read_results(results)
     chance = chance_of(known)
-    gains = [gain for change in (*CHANGES[1:], *AFTERS) if (gain := gain_of(change, known, chance))]
+    gains = [gain for change in MEASURED if (gain := gain_of(change, known, chance))]
     if gains:
         with writing(picture) as file:
             file.write(draw([(g.change.group, title_of(g.change), g.gain, g.half, g.spread, g.verdict) for g in gains]))
