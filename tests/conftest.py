@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,13 +16,17 @@ from numpy.typing import NDArray
 from fkpsearch.keypoints import COLUMNS, COUNT
 from fkpsearch.places import installed_gpus
 
+if TYPE_CHECKING:
+    import servers
+
 for _name in ("FKPSEARCH_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
     # every core has a test at work already; read when TensorFlow is imported, here and in the processes tests start
     os.environ.setdefault(_name, "1")
 
 QUICK = (
-    "accept augment changes curves data docs_augment families frame imports kaggle keypoints landscape lint misses "
-    "models picture pipeline plain samples screen session settings site space status survey"
+    "accept augment augment_geometry changes curves data docs_augment families frame imports kaggle keypoints "
+    "landscape lint misses models picture pipeline plain samples screen session settings site space space_mistakes "
+    "space_trees split status survey"
 )
 """Test files of a few seconds each, which come last: then no core is left waiting for another's long one"""
 
@@ -74,6 +79,18 @@ def faces96() -> Path:
 
 
 @pytest.fixture
+def _open_registry() -> Iterator[None]:
+    """What the test registers is forgotten after it."""
+    from fkpsearch import registry
+
+    before = [dict(kind) for kind in registry.KINDS]
+    yield
+    for kind, kept in zip(registry.KINDS, before, strict=True):
+        kind.clear()
+        kind.update(kept)
+
+
+@pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A machine of eight cores whose nvidia-smi lists two cards."""
     program = tmp_path / "nvidia-smi"
@@ -86,6 +103,24 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     installed_gpus.cache_clear()
     yield
     installed_gpus.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[servers.Postgres]:
+    """A real PostgreSQL on loopback."""
+    import servers
+
+    with servers.postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[servers.MariaDb]:
+    """A real MariaDB on loopback."""
+    import servers
+
+    with servers.mariadb() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
