@@ -84,7 +84,7 @@ def search(
     seed: int | None = None,
     timeout: str | float | None = None,
     workers: int | str = "auto",
-    keep: int = 5,
+    keep: int = 10,
 ) -> ShownStudy:
     """Search a space, or go on with a search: called again, in another session too, it trains what is missing.
 

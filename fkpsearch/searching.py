@@ -59,7 +59,7 @@ def run(
     gpu_hours: Annotated[
         float | None, typer.Option("--gpu-hours", help="Stop when the study has had so many.", rich_help_panel=BUDGETS)
     ] = None,
-    keep: Annotated[int, typer.Option(help="Model files kept, of the best trials.", min=1)] = 5,
+    keep: Annotated[int, typer.Option(help="Model files kept, of the best trials.", min=1)] = 10,
     engine: Annotated[str, typer.Option(help="Who chooses the trials: optuna or keras-tuner.")] = "optuna",
     tuner: Annotated[str | None, typer.Option(help="keras-tuner's hyperband, bayesian or random.")] = None,
     workers: Workers = "auto",

@@ -55,8 +55,10 @@ if TYPE_CHECKING:
 
 __all__ = ["KEPT_MODELS", "Interrupted", "search", "training_seed", "work"]
 
-KEPT_MODELS = 5
-"""Model files are kept for this many best trials, or for every settings file; all others keep their metrics only."""
+KEPT_MODELS = 10
+"""Model files are kept for this many best trials, or for every settings file; all others keep their metrics only.
+
+As many as an ensemble may have picks: of those that it wants and that were not kept, each is trained again."""
 
 JOINING = 120.0
 """Seconds a worker waits for the study to be begun by somebody"""

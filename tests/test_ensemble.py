@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 from dataclasses import replace
@@ -12,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from tiny import go, space_of
 
+from fkpsearch import api, searching, study
 from fkpsearch.data import Data, load_data
-from fkpsearch.ensemble import Ensemble, Pool, choose, gather, honest_gain, read_ensemble, select, write_ensemble
+from fkpsearch.ensemble import SIZE, Ensemble, Pool, choose, gather, honest_gain, read_ensemble, select, write_ensemble
 from fkpsearch.errors import ExportError
 from fkpsearch.keypoints import rmse
 from fkpsearch.ledger import Ledger
@@ -189,3 +191,9 @@ def test_what_was_chosen_is_read_back_as_it_was_and_a_damaged_record_is_told(tmp
     path.write_text(path.read_text()[:100])
     with pytest.raises(ExportError, match=r"ensemble.json: cannot be read: .*`fkpsearch ensemble` makes it again"):
         read_ensemble(tmp_path)
+
+
+def test_a_search_keeps_as_many_models_as_an_ensemble_may_pick() -> None:
+    """Each member whose model was not kept is trained again, minutes for what takes seconds."""
+    for search in (study.search, searching.run, api.search):
+        assert inspect.signature(search).parameters["keep"].default == SIZE

@@ -53,7 +53,7 @@ def test_models_that_fill_the_disk_end_the_search_with_one_line_and_it_goes_on_o
 ) -> None:
     with servers.small_disk(tmp_path / "disk", "20m") as disk:
         folder = disk / "study"
-        told = {"folder": folder, "data": tiny, "trials": TRIALS, "workers": 2, "space": {"pruner": "never"}}
+        told = {"folder": folder, "data": tiny, "trials": TRIALS, "workers": 2, "space": {"pruner": "never"}, "keep": 5}
         model = {"TINY_MODEL_BYTES": str(6 * 2**20)}  # five are kept, three have room, or two and two halves
         first = Search(tmp_path / "first", model, **told)
         with ended(first):

@@ -31,7 +31,7 @@ from fkpsearch.settings import read_settings, settings_of
 from fkpsearch.space import Space, parse_space
 from fkpsearch.status import status_of
 from fkpsearch.storage import default_url, open_storage
-from fkpsearch.study import KEPT_MODELS, search, training_seed
+from fkpsearch.study import search, training_seed
 
 SPACE = """
 model:
@@ -56,6 +56,10 @@ study:
 """
 
 
+KEPT = 5
+"""Models, of fewer trials than there are"""
+
+
 def space_of(*, epochs: int = 2, text: str = SPACE) -> Space:
     return parse_space(text.replace("EPOCHS", str(epochs)), "tiny.yaml")
 
@@ -69,7 +73,7 @@ def go(
     watch: Callable[[Event], None] = lambda _: None,
 ) -> Ledger:
     """A search in this process."""
-    return search(space or space_of(), load_data(data), folder, trials=trials, seed=3, watch=watch)
+    return search(space or space_of(), load_data(data), folder, trials=trials, seed=3, keep=KEPT, watch=watch)
 
 
 def sequence(ledger: Ledger) -> list[tuple[int, str, dict[str, object], float | None]]:
@@ -95,7 +99,7 @@ def test_a_study_ends_with_exactly_the_trials_asked_for_the_enqueued_first(plain
 
 
 def test_every_trial_leaves_its_files_and_only_the_best_five_their_models(plain: Ledger) -> None:
-    best = sorted(plain.trials, key=lambda trial: (trial.value, trial.number))[:KEPT_MODELS]
+    best = sorted(plain.trials, key=lambda trial: (trial.value, trial.number))[:KEPT]
     for trial in plain.trials:
         left = {path.name for path in plain.trial_folder(trial.number).iterdir()}
         kept = {"model.keras"} if trial in best else set()
