@@ -265,7 +265,7 @@ def _best_so_far(found: Findings) -> str:
     time = chart(
         figures.best_so_far(told, mean, noise, over="time"), "time",
         "Each dot is a trial where it ended, a cross one that was ended early; the line is the best until then. "
-        "Lower is better.",
+        "Lower is better; what is far worse lies at the edge.",
     )  # fmt: skip
     compute = chart(
         figures.best_so_far(told, mean, noise, over="compute"), "compute",

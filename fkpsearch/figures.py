@@ -5,6 +5,7 @@ Given keypoints are blue, predicted ones red; what is best is green, everywhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ GIVEN, PREDICTED = "#1478ff", "#f02828"
 STATES = {"COMPLETE": BEST, "PRUNED": "#d39a2d", "FAIL": "#a64fc4", "RUNNING": PLAIN}
 ABOVE = "#a64fc4"
 """Of what has learnt nothing"""
+
+FEW, ROOM = 8, 4.0
+"""From so many trials on the axis ends so many times as far above the best as the median is"""
 
 SCALE = [[0.0, BEST], [0.35, "#8cbf6b"], [0.7, "#d9b24a"], [1.0, "#a8642a"]]
 """From the best RMSE to the worst"""
@@ -63,7 +67,7 @@ def best_so_far(progress: Progress, mean: float, noise: float | None = None, *, 
     if over == "compute":
         title, x = _spent(progress.compute, progress.compute[-1:].sum())
     figure = drawing(310, title, "validation RMSE, px")
-    top = 1.06 * max(mean, np.nanmax(progress.best, initial=0.0))
+    top = _top(progress, mean)
     shown = np.minimum(progress.values, top)
     for name, chosen, colour in (("complete", progress.complete, BEST), ("pruned", ~progress.complete, "#d39a2d")):
         some = chosen & np.isfinite(progress.values)
@@ -78,10 +82,24 @@ def best_so_far(progress: Progress, mean: float, noise: float | None = None, *, 
     line = {"color": BEST, "width": 2.5, "shape": "hv"}
     known = np.isfinite(progress.best)
     figure.add_scatter(
-        x=x[known], y=progress.best[known], mode="lines", line=line, name="best so far", hoverinfo="skip"
-    )
-    bottom = _lines(figure, mean, noise, float(np.nanmin(shown, initial=mean)))
-    return figure.update_yaxes(range=[bottom, top * 1.02])
+        x=x[known], y=np.minimum(progress.best[known], top), mode="lines", line=line, name="best so far",
+        hoverinfo="skip",
+    )  # fmt: skip
+    bottom = _lines(figure, mean, noise, float(np.nanmin(shown, initial=mean)), top)
+    return figure.update_yaxes(range=[bottom, bottom + 1.02 * (top - bottom)])
+
+
+def _top(progress: Progress, mean: float) -> float:
+    """Where the axis of RMSEs ends: above the mean keypoint, or, once most trials lie far below it, above most of them.
+
+    What is worse is drawn at the end.
+    """
+    top = 1.06 * max(mean, np.nanmax(progress.best, initial=0.0))
+    values = progress.values[np.isfinite(progress.values)]
+    if len(values) < FEW:
+        return float(top)
+    best, middle = values.min(), np.median(values)
+    return float(min(top, max(best + ROOM * (middle - best), 1.15 * best)))
 
 
 def learning_curves(curves: Sequence[Curve], mean: float, best: int | None) -> Figure:
@@ -320,11 +338,19 @@ def _joined(curves: Sequence[Curve]) -> tuple[Floats, Floats, list[str]]:
     return x, y, [f"trial {curve.number}" for curve in curves for _ in range(len(curve.epochs) + 1)]
 
 
-def _lines(figure: Figure, mean: float, noise: float | None, low: float) -> float:
-    """Draw the line above which nothing was learnt and the one nobody gets below; returns where the axis may begin."""
+def _lines(figure: Figure, mean: float, noise: float | None, low: float, top: float = math.inf) -> float:
+    """Draw the line above which nothing was learnt and the one nobody gets below; returns where the axis may begin.
+
+    Above ``top``, where the axis ends, the first is only named.
+    """
     noise = noise if noise and noise > 0.6 * low else None  # far below, it would only press all else together
     for name, value, colour in (("mean keypoint", mean, ABOVE), ("label noise", noise, PLAIN)):
-        if value is not None:
+        if value is not None and value > top:
+            figure.add_annotation(
+                x=1, y=1, xref="x domain", yref="y domain", xanchor="right", yanchor="top", showarrow=False,
+                text=f"{name} {value:.2f}, above", font_color=colour,
+            )  # fmt: skip
+        elif value is not None:
             figure.add_hline(
                 y=value, line={"color": colour, "width": 1.2, "dash": "dash"}, annotation_text=f"{name} {value:.2f}",
                 annotation_position="bottom left" if value == mean else "top left", annotation_font_color=colour,

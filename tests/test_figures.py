@@ -69,6 +69,17 @@ def test_a_value_far_above_the_line_lies_at_the_edge_and_says_what_it_is() -> No
     assert "69.000 px" in dots.hovertext[0]
 
 
+def test_once_most_trials_lie_far_below_the_line_the_axis_is_theirs_and_the_line_is_named_only() -> None:
+    values = [1.9, 1.4, 1.35, 1.3, 1.4, 1.32, 1.38, 1.36]
+    told = progress([*range(8)], values, [True] * 8)
+    near, few = figures.best_so_far(told, 3.9), figures.best_so_far(progress([1, 2], values[:2], [True] * 2), 3.9)
+    assert 1.4 < near.layout.yaxis.range[1] < 1.9 < 3.9 < few.layout.yaxis.range[1]
+    assert max(near.data[0].y) < near.layout.yaxis.range[1], "the first lies at the end"
+    assert "1.900 px" in near.data[0].hovertext[0]
+    assert (len(near.layout.shapes), len(few.layout.shapes)) == (0, 1)
+    assert [note.text for note in near.layout.annotations] == ["mean keypoint 3.90, above"]
+
+
 def test_label_noise_is_drawn_only_where_it_is_near() -> None:
     told = progress([1], [2.0], [True])
 
