@@ -148,12 +148,15 @@ ROWS = (
     ),
     Change("weighted-half", "rows", "labels of rare poses weigh more, half way", rows=balanced_by_weight(0.5)),
     Change("rows-dropped", "rows", "2% of rows dropped, those farthest from out-of-fold answers", rows=rows_dropped()),
-    Change("labels-dropped", "rows", "2% of labels dropped, likewise", rows=labels_dropped()),
+    Change(
+        "labels-dropped", "rows", "2% of labels dropped, those farthest from out-of-fold answers",
+        rows=labels_dropped(),
+    ),
     Change("relabelled", "rows", "labels more than 4 deviations from those answers become them", rows=relabelled()),
     Change("pseudo-20", "rows", "sparse rows learn the full head's answers, weight 0.2", rows=pseudo_labels(0.2)),
-    Change("pseudo-50", "rows", "likewise, weight 0.5", rows=pseudo_labels(0.5)),
+    Change("pseudo-50", "rows", "sparse rows learn the full head's answers, weight 0.5", rows=pseudo_labels(0.5)),
     Change(
-        "pseudo-20-both", "rows", "likewise, weight 0.2, asked of both heads",
+        "pseudo-20-both", "rows", "both heads learn the full one's answers on sparse rows, weight 0.2",
         rows=pseudo_labels(0.2, of=(FULL, SPARSE)),
     ),
 )  # fmt: skip
