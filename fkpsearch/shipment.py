@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,24 +20,21 @@ from fkpsearch.chosen import (
     Part,
     count_looks,
     find_run,
-    recorded_answers,
-    recorded_rmse,
     train_into,
     with_model,
 )
-from fkpsearch.data import Data, Faces, Split
+from fkpsearch.data import Data, Faces
 from fkpsearch.errors import ExportError, Problem
-from fkpsearch.folds import Judged, judged, outside_holdout, parts_of
+from fkpsearch.exam import Asked, check_against_record, pictures_to_answer, score_parts
 from fkpsearch.formats import COMPARED, EXAMPLES, FILES, Format, check_packages, make_formats
-from fkpsearch.frame import Frame, from_frame
-from fkpsearch.keypoints import mean_keypoints, rmse
+from fkpsearch.keypoints import rmse
 from fkpsearch.lean import lean_of
 from fkpsearch.models import Hypermodel
 from fkpsearch.plain import writable_folder
 from fkpsearch.prepare import cut_out, prepared
 from fkpsearch.refit import refit_settings
 from fkpsearch.run_folder import MODEL, read_validation
-from fkpsearch.scores import Scores, score
+from fkpsearch.scores import Scores
 from fkpsearch.script import PREDICT
 from fkpsearch.settings import Settings, write_settings
 from fkpsearch.submission import write_submission
@@ -54,9 +50,6 @@ SINGLE = ("predict.py", "settings.yaml", "metrics.json", "README.md", "faces.png
 
 OURS = (*FILES.values(), *SINGLE, MEMBERS)
 """All that an export may leave in its folder"""
-
-TOLERANCE = 0.001
-"""Pixels by which the reloaded model's validation RMSE may differ from the recorded one."""
 
 
 @dataclass(frozen=True)
@@ -74,53 +67,6 @@ class Exported:
     formats: tuple[Format, ...]
     again: tuple[str, ...]
     """Which models had to be trained again, in words"""
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """The pictures an export answers: of validation, of the hold-out, of the test."""
-
-    faces: Faces
-    parts: tuple[Split, ...]
-    """The one split, or each fold's"""
-    images: NDArray[np.uint8]
-    """[n, 96, 96], cut out as the models want them"""
-    frames: Frame
-    """[n, 2, 3], by which they were"""
-
-    @cached_property
-    def those(self) -> Judged:
-        """The rows that validated, and in which fold."""
-        return judged(self.parts, self.faces)
-
-    @property
-    def fold(self) -> NDArray[np.int64]:
-        """[v], the fold in which a picture validated, from 1; 0 where there was one split only."""
-        return self.those.fold + 1 if len(self.parts) > 1 else np.zeros_like(self.those.fold)
-
-    @property
-    def learnt(self) -> NDArray[np.int64]:
-        """The rows that the model has learnt from; with folds any of its nets."""
-        return outside_holdout(self.parts) if len(self.parts) > 1 else self.parts[0].training
-
-    @property
-    def validation(self) -> Faces:
-        """The part that validated."""
-        return self.faces.take(self.those.rows)
-
-    @property
-    def holdout(self) -> Faces:
-        """The part that nobody has seen."""
-        return self.faces.take(self.parts[0].holdout)
-
-    def answers_to_validation(self, heads: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``[v, 15, 2]`` of all answers, or of those to the first pictures, each by the head of its population."""
-        part = self.validation
-        return of_population(self.in_picture(heads[: len(part)]), part.population)
-
-    def in_picture(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
-        """All answers, or those to the first pictures, ``[m, heads, 15, 2]``, in pixels of the data's pictures."""
-        return from_frame(answers, self.frames[: len(answers), None])
 
 
 def export(
@@ -217,17 +163,6 @@ def prepare_folder(to: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def pictures_to_answer(data: Data, settings: Settings) -> Asked:
-    """Validation, then hold-out, then test pictures."""
-    parts = parts_of(settings, data.faces)
-    images, frames = cut_out(data.faces.images, settings.prepare)
-    rows = np.concatenate([judged(parts, data.faces).rows, parts[0].holdout])
-    if data.test is None:
-        return Asked(data.faces, parts, images[rows], frames[rows])
-    tests, its_frames = cut_out(data.test.images, settings.prepare)
-    return Asked(data.faces, parts, np.concatenate([images[rows], tests]), np.concatenate([frames[rows], its_frames]))
-
-
 def put_together(
     parts: Sequence[Part], settings: Sequence[Settings], asked: Asked, folder: Path, views: str | None
 ) -> Answered:
@@ -254,41 +189,6 @@ def put_together(
 def source_of(settings: Settings) -> str:
     """The hypermodel a model came from, if any."""
     return settings.model.source if isinstance(settings.model, Hypermodel) else ""
-
-
-def check_against_record(answered: Answered, parts: Sequence[Part], asked: Asked, place: Path) -> Scores:
-    """The scores on the validation rows, without views. Raises ExportError unless they are those of the training."""
-    scores = score_validation(asked, answered.plain)
-    check_rmse(scores.rmse, recorded_rmse(parts, asked.validation), "validation RMSE", place)
-    if asked.fold.any():
-        then, truth = recorded_answers(parts), asked.validation.keypoints
-        now = asked.answers_to_validation(answered.plain)
-        for fold in np.unique(asked.fold).tolist():
-            mine = asked.fold == fold
-            check_rmse(rmse(now[mine], truth[mine]), rmse(then[mine], truth[mine]), f"RMSE in fold {fold}", place)
-    return scores
-
-
-def check_rmse(now: float | None, then: float, what: str, place: Path) -> None:
-    """Raises ExportError where a reloaded model is not as good as recorded."""
-    found = now if now is not None else float("nan")
-    if not (abs(found - then) <= TOLERANCE or np.isnan(then)):
-        rule = f"the reloaded model's {what} must be the recorded {then:.4f} px within {TOLERANCE}"
-        raise ExportError(Problem(str(place / MODEL), rule, f"{found:.4f}"))
-
-
-def score_validation(asked: Asked, heads: NDArray[np.float32]) -> Scores:
-    """Scores of answers ``[v, heads, 15, 2]`` to the validation pictures."""
-    return score(asked.answers_to_validation(heads), asked.validation, asked.those.mean)
-
-
-def score_parts(asked: Asked, answered: Answered) -> tuple[Scores, Scores]:
-    """Scores of the validation part and, for the first and only time, of the hold-out."""
-    held, first = asked.holdout, len(asked.those.rows)
-    answers = asked.in_picture(answered.answers)[first : first + len(held)]
-    validation = score_validation(asked, answered.answers[:first])
-    mean = mean_keypoints(asked.faces.keypoints[asked.learnt])
-    return validation, score(of_population(answers, held.population), held, mean)
 
 
 def train_on_all(

@@ -33,7 +33,7 @@ ROWS = (
     "study once samples status",
     "migrate replay",
     "paired confirm",
-    "ensemble chosen refit views assemble formats convert script card shipment",
+    "ensemble chosen refit views assemble formats convert script card exam shipment",
     "curves importance landscape misses findings figures plates page references tables chapters sequels report compare",
     "curve gate onlooker exhibits account download submit glance dashboard",
     "live cell screen options looking searching confirming shipping showing kaggling",
