@@ -41,7 +41,7 @@ def shortened(settings: Settings, folder: Path) -> Settings:
         changed["model"] = model.model_copy(update={"weights": str(stand_in(model.network, folder))})
     elif isinstance(model, Backbone):
         sys.path.insert(0, str(HOME / "tests"))
-        from test_backbone import save_features
+        from backbones import save_features
 
         save_features(folder / "hub", side=224)
         changed["model"] = model.model_copy(update={"saved_model": str(folder / "hub")})
