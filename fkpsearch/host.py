@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from fkpsearch import __version__
 from fkpsearch.child import WORKER, ChildDied, Process
-from fkpsearch.data import cache_folder, load_data
+from fkpsearch.data import load_data
+from fkpsearch.entries import cache_folder
 from fkpsearch.messages import Epoch, Message, Saved
 from fkpsearch.places import cores, find_gpus, on_gpu, threads_environment
 from fkpsearch.plain import writing

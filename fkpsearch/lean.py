@@ -18,7 +18,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from fkpsearch.data import Faces, cache_folder, load_entry, store_entry
+from fkpsearch.data import Faces
+from fkpsearch.entries import cache_folder, load_entry, store_entry
 from fkpsearch.keypoints import COUNT, MIRROR, SIZE
 
 LEAST = 200

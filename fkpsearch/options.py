@@ -38,7 +38,8 @@ PerGpu = Annotated[int, typer.Option("--per-gpu", help="Workers that share a GPU
 
 def open_data(folder: str) -> Data:
     """The data in a folder, or the synthetic set, made once and kept in the cache."""
-    from fkpsearch.data import cache_folder, load_data
+    from fkpsearch.data import load_data
+    from fkpsearch.entries import cache_folder
 
     if folder != "demo":
         with spinner("reading") as say:

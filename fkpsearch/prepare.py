@@ -9,8 +9,9 @@ import xxhash
 from numpy.typing import NDArray
 
 from fkpsearch.accept import Accept, Found, accept
-from fkpsearch.data import Arrays, Faces, Origin, cache_folder, load_entry, store_entry
+from fkpsearch.data import Faces, Origin
 from fkpsearch.detect import find_in_a_process
+from fkpsearch.entries import Arrays, cache_folder, load_entry, store_entry
 from fkpsearch.frame import Frame, Prepare, aligned_frame, box_frame, cut, to_frame
 from fkpsearch.keypoints import SIZE
 

@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from fkpsearch import data
-from fkpsearch.data import cache_folder, load_data
+from fkpsearch.data import load_data
+from fkpsearch.entries import cache_folder
 from fkpsearch.errors import DataError, FkpWarning
 from fkpsearch.keypoints import COUNT, FULL, SPARSE
 from fkpsearch.source import WHOLE

@@ -24,7 +24,7 @@ ROWS = (
     "models.cnn models.resnet models.pretrained models.backbone models.hypermodel models",
     "recipe frame settings",
     "nodes grammar space inverse",
-    "accept detect source kaggle rows data lean folds prepare picture survey portrait painting demo",
+    "accept detect source kaggle rows entries data lean folds prepare picture survey portrait painting demo",
     "runtimes answer photograph predict pipeline last_layer state train crossval",
     "run_folder scores submission asking cost checkpoint worker",
     "strategy lint sizes",

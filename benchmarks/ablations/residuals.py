@@ -18,8 +18,9 @@ from rows import Rows, own_weight, relabel
 
 from fkpsearch.answer import of_population, predict_heads
 from fkpsearch.crossval import of_fold
-from fkpsearch.data import Faces, Split, are_labelled, cache_folder, load_entry, places, store_entry
+from fkpsearch.data import Faces, Split, are_labelled, places
 from fkpsearch.device import import_keras
+from fkpsearch.entries import cache_folder, load_entry, store_entry
 from fkpsearch.keypoints import COUNT, FULL, POPULATIONS, SPARSE
 from fkpsearch.last_layer import lent_keypoints
 from fkpsearch.settings import Settings

@@ -17,7 +17,8 @@ import xxhash
 from changes import BY_NAME, Change, settings_for
 from numpy.typing import NDArray
 
-from fkpsearch.data import Faces, cache_folder
+from fkpsearch.data import Faces
+from fkpsearch.entries import cache_folder
 from fkpsearch.errors import InputError, Problem, SettingsError
 from fkpsearch.plain import writing
 from fkpsearch.settings import Settings, settings_of
