@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fkpsearch.child import environment_of_children
 from fkpsearch.data import Data, Faces, Split, load_data, split
@@ -92,8 +93,12 @@ def test_what_is_there_is_not_made_again(ran: Ran) -> None:
     assert (ran.again.returncode, ran.again.stdout, ran.again.stderr) == (0, "", "")
     assert ran.times[0] == ran.times[1]
     assert set(ran.times[0]) == {
-        f"{name}-0.json" for name in ("base", "no-flip", "tta-flip", "tta-shifts", "greedy", "shape-prior")
-    }
+        f"{name}-0.json"
+        for name in (
+            "base", "no-flip", "tta-flip", "tta-shifts", "greedy", "greedy-views",
+            "shape-prior", "shape-prior-views", "shape-prior-greedy",
+        )
+    }  # fmt: skip
 
 
 def test_the_mirror_image_is_answered_by_the_kept_model_and_put_back(ran: Ran) -> None:
@@ -108,6 +113,25 @@ def test_the_mirror_image_is_answered_by_the_kept_model_and_put_back(ran: Ran) -
     mirrored[..., 0] = 95 - mirrored[..., 0]
     error = ((kept.predictions + mirrored) / 2 - part.keypoints).astype(np.float64)
     assert ran.result("tta-flip")["rmse"] == pytest.approx(math.sqrt(np.nanmean(error**2)), abs=1e-3)
+
+
+def test_what_one_half_of_the_pictures_chose_answers_the_other_half() -> None:
+    from after import by_the_other_half
+
+    group = np.repeat(np.arange(9, dtype=np.uint64), 2)
+    halves = []
+
+    def answered(half: NDArray[np.bool_]) -> NDArray[np.float32]:
+        halves.append(half)
+        answers = np.full((18, 15, 2), np.nan, np.float32)
+        answers[~half] = len(halves)
+        return answers
+
+    made = by_the_other_half(group, answered)
+    assert made.shape == (10, 18, 15, 2)
+    assert np.isfinite(made).all(), "no picture is answered by what it chose itself"
+    assert all(np.array_equal(half[::2], half[1::2]) for half in halves), "rows of one picture stay together"
+    assert len({half.tobytes() for half in halves}) > 10
 
 
 def test_every_change_is_settings_that_differ_from_what_it_is_measured_against() -> None:

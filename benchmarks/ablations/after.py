@@ -16,7 +16,7 @@ import numpy as np
 from changes import BY_NAME, settings_for
 from numpy.typing import NDArray
 from results import Pictures, Result, by_picture, is_current, kept_in, read_results, write_result
-from shape_prior import shape_prior
+from shape_prior import draw_all, shape_prior
 from trained import provenance
 
 from fkpsearch.answer import load_trusted, of_population, predict_heads
@@ -33,6 +33,9 @@ from fkpsearch.views import SETS
 
 Answers = NDArray[np.float32]
 """[k, v, 15, 2] in pixels: k answers to each picture, whose squared errors are averaged"""
+
+TEN_VIEWS = "flip and shifts"
+"""A set of `fkpsearch.views`"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,61 +79,123 @@ def with_views(name: str) -> Callable[[Sequence[Kept]], tuple[Answers, dict[str,
     """The first training's mean over a set of views."""
 
     def answers(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
-        from fkpsearch.assemble import view_answers
-
-        with hushed():
-            import_keras()
-        first = kept[0]
-        model, lean = load_trusted(first.model), lean_of(first.training)
-        images, population = first.validation.images, first.validation.population
-        seen = [view_answers(lambda some: predict_heads(model, some), images, view, lean) for view in SETS[name]]
-        return of_population(np.mean(seen, axis=0), population)[None], {}
+        return seen_by(kept[0], name)[None], {}
 
     return answers
 
 
+def seen_by(one: Kept, name: str) -> NDArray[np.float32]:
+    """A training's mean answers over a set of views, ``[v, 15, 2]``."""
+    from fkpsearch.assemble import view_answers
+
+    with hushed():  # TensorFlow wonders at so many nets in one process
+        import_keras()
+        model, lean = load_trusted(one.model), lean_of(one.training)
+        images, population = one.validation.images, one.validation.population
+        seen = [view_answers(lambda some: predict_heads(model, some), images, view, lean) for view in SETS[name]]
+    return of_population(np.mean(seen, axis=0), population)
+
+
 def greedy(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
     """The trainings that answer best together, chosen on the other half of the pictures (`fkpsearch.ensemble`)."""
-    group, truth = kept[0].validation.group, kept[0].validation.truth
-    predictions = np.stack([one.predictions for one in kept])
-    pool = Pool(tuple(range(len(kept))), predictions, truth, group, {})
-    pictures, made = np.unique(group), []
-    for seed in range(REPEATS):
-        first = (np.random.default_rng(seed).permutation(len(pictures)) < len(pictures) // 2)[
-            np.searchsorted(pictures, group)
-        ]
-        answers = np.empty_like(truth)
-        for half in (first, ~first):
-            chosen = choose(
-                replace(pool, predictions=predictions[:, half], truth=truth[half], group=group[half]), "", repeats=0
-            )
-            members = [predictions[one.trial][~half] for one in chosen.members]
-            answers[~half] = mean_answers(members, [one.weight for one in chosen.members])
-        made.append(answers)
-    whole = choose(pool, "")
+    whole = choose(pool_of(kept), "")
     notes = {
         "members": {kept[one.trial].change: one.picks for one in whole.members},
         "better than the best one, chosen and scored on halves": round(float(np.mean(whole.honest_gains)), 4),
         "the same, scored on what it was chosen by": round(whole.gain, 4),
     }
-    return np.stack(made), notes
+    predictions = [one.predictions for one in kept]
+    return by_the_other_half(kept[0].validation.group, lambda half: together(kept, half, predictions)), notes
+
+
+def greedy_with_views(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
+    """The same trainings, as they were chosen without views, each asked over ten: what an export does."""
+    predictions = Viewed(kept)
+    return by_the_other_half(kept[0].validation.group, lambda half: together(kept, half, predictions)), {}
+
+
+def shaped_views(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
+    """The first training's mean over ten views, drawn towards shapes as far as the other half of the pictures likes."""
+    answers = seen_by(kept[0], TEN_VIEWS)
+    return by_the_other_half(kept[0].validation.group, lambda half: drawn(kept[0], answers, half)), {}
+
+
+def shaped_greedy_with_views(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
+    """The greedy ensemble over ten views, drawn towards shapes as far as the other half of the pictures likes."""
+    predictions = Viewed(kept)
+
+    def answers(half: NDArray[np.bool_]) -> NDArray[np.float32]:
+        return drawn(kept[0], together(kept, half, predictions), half)
+
+    return by_the_other_half(kept[0].validation.group, answers), {}
+
+
+class Viewed(Sequence[NDArray[np.float32]]):
+    """Trainings' mean answers over ten views; only those that are asked for are computed."""
+
+    def __init__(self, kept: Sequence[Kept]) -> None:
+        self.kept = kept
+        self.known: dict[int, NDArray[np.float32]] = {}
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, number: Any) -> Any:
+        if number not in self.known:
+            self.known[number] = seen_by(self.kept[number], TEN_VIEWS)
+        return self.known[number]
+
+
+def by_the_other_half(group: NDArray[np.uint64], answered: Callable[[NDArray[np.bool_]], Any]) -> Answers:
+    """Each half of the pictures as ``answered`` ``[v, 15, 2]`` by what the other half chose, in ten halvings."""
+    pictures, made = np.unique(group), []
+    for seed in range(REPEATS):
+        half = np.random.default_rng(seed).permutation(len(pictures)) < len(pictures) // 2
+        first = half[np.searchsorted(pictures, group)]
+        made.append(np.where(first[:, None, None], answered(~first), answered(first)))
+    return np.stack(made)
+
+
+def together(
+    kept: Sequence[Kept], half: NDArray[np.bool_], predictions: Sequence[NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """The mean of ``predictions`` of the trainings that answer best together on one half of the pictures."""
+    pool = pool_of(kept)
+    some = replace(pool, predictions=pool.predictions[:, half], truth=pool.truth[half], group=pool.group[half])
+    members = choose(some, "", repeats=0).members
+    return mean_answers([predictions[one.trial] for one in members], [one.weight for one in members])
+
+
+def pool_of(kept: Sequence[Kept]) -> Pool:
+    """Trainings to choose from."""
+    part = kept[0].validation
+    return Pool(tuple(range(len(kept))), np.stack([one.predictions for one in kept]), part.truth, part.group, {})
+
+
+def drawn(one: Kept, answers: NDArray[np.float32], half: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Answers drawn towards the training part's shapes, as far as is best on one half of the pictures."""
+    truth, population = one.validation.truth, one.validation.population
+    return draw_all(one.training, answers, population, answers[half], truth[half], population[half])
 
 
 def shaped(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
     """The first training's, drawn towards the training part's shapes."""
     first = kept[0]
-    with hushed():  # TensorFlow wonders at so many nets in one process
+    with hushed():
         import_keras()
-        drawn = shape_prior(first.training, first.settings, first.predictions, first.validation.population)
-    return drawn[None], {}
+        answers = shape_prior(first.training, first.settings, first.predictions, first.validation.population)
+    return answers[None], {}
 
 
 AFTERS = (
     After("tta-flip", "the base, also asked about the mirror image", ("base",), with_views("flip")),
-    After("tta-shifts", "the base, mirrored and shifted: ten views", ("base",), with_views("flip and shifts")),
+    After("tta-shifts", "the base, mirrored and shifted: ten views", ("base",), with_views(TEN_VIEWS)),
     After("mean-of-3", "the mean of three seeds of the base", ("base", "again", "again-2"), mean_of),
     After("greedy", "a greedy ensemble of all trainings of the seed", (), greedy),
+    After("greedy-views", "that ensemble, each net asked over ten views", (), greedy_with_views, "greedy"),
     After("shape-prior", "the base's answers drawn towards shapes that faces have", ("base",), shaped),
+    After("shape-prior-views", "its mean over ten views drawn so", ("base",), shaped_views, "tta-shifts"),
+    After("shape-prior-greedy", "the ensemble's over ten views", (), shaped_greedy_with_views, "greedy-views"),
     After(
         "mean-of-readouts",
         "the mean of three nets: dense, DSNT, SimCC",

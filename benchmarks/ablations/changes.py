@@ -202,6 +202,10 @@ RECIPE = (
         {"training": {"schedule": {"kind": "constant"}, "optimizer": {"learning_rate": 2e-3}}}, against="constant",
     ),
     Change(
+        "constant-epochs-50", "recipe", "50 epochs",
+        {"training": {"schedule": {"kind": "constant"}, "epochs": 50}}, against="constant",
+    ),
+    Change(
         "plateau", "recipe", "plateau: halved after 3 epochs in vain",
         {"training": {"schedule": {"kind": "plateau", "factor": 0.5, "patience": 3}}},
     ),

@@ -74,11 +74,26 @@ def shape_prior(
     not these where the cache has their answers.
     """
     unseen = of_population(out_of_fold(training, settings), training.population)
+    return draw_all(training, answers, population, unseen, training.keypoints, training.population)
+
+
+def draw_all(
+    training: Faces,
+    answers: NDArray[np.float32],
+    population: NDArray[np.int8],
+    unseen: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    its_population: NDArray[np.int8],
+) -> NDArray[np.float32]:
+    """``answers`` ``[v, 15, 2]`` drawn towards the training part's shapes as far as is best for ``unseen`` ones.
+
+    These are ``[u, 15, 2]``, to pictures of other labels ``truth``, and of the populations ``[u]``.
+    """
     drawn = answers.copy()
     for number in range(len(POPULATIONS)):
-        own, asked = training.population == number, population == number
-        if own.any() and asked.any():
-            truth = training.keypoints[own]
-            shape = fit_shape(truth)
-            drawn[asked] = draw_towards(shape, answers[asked], choose_noise(shape, unseen[own], truth))
+        own, judges, asked = (one == number for one in (training.population, its_population, population))
+        if own.any() and judges.any() and asked.any():
+            shape = fit_shape(training.keypoints[own])
+            noise = choose_noise(shape, unseen[judges], truth[judges])
+            drawn[asked] = draw_towards(shape, answers[asked], noise)
     return drawn
