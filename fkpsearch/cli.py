@@ -80,6 +80,7 @@ data_app.command("download")(kaggling.data_download)
 @space_app.command("check")
 def space_check(space: SpaceArgument) -> None:
     """Lint a space; build its smallest, its largest and 20 random models."""
+    from fkpsearch.device import start_keras
     from fkpsearch.opening import open_space
     from fkpsearch.sizes import sizes
     from fkpsearch.tables import parameter_table, size_table
@@ -87,6 +88,7 @@ def space_check(space: SpaceArgument) -> None:
     _, loaded = open_space(space)
     console().print(parameter_table(loaded), "")
     with hushed():
+        start_keras()
         import keras
 
         keras.ops.zeros(1)

@@ -6,8 +6,10 @@ is what has to be said to them by name, before the first computation: afterwards
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from fkpsearch.places import GPU_MEMORY, THREADS
@@ -67,17 +69,30 @@ def hold_torch(threads: int, memory: int) -> None:
             torch.cuda.set_per_process_memory_fraction(min(1.0, memory * 2**20 / total), number)
 
 
-def import_keras() -> Any:
-    """Keras without scikit-learn, which it imports where it is there, for wrappers that nobody here uses.
+def import_keras(without: Sequence[str] = ("sklearn",)) -> Any:
+    """Keras without libraries that it imports where they are there, for uses that nobody here has.
 
-    That is a quarter of what a process that runs Keras takes to start (docs/LOG.md).
+    scikit-learn is for wrappers; with it a process that runs Keras takes a quarter longer to start (docs/LOG.md).
     """
-    absent = "sklearn" not in sys.modules
-    if absent:
-        sys.modules["sklearn"] = None  # type: ignore[assignment]  # Python's way to say that there is none
+    absent = [name for name in without if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment]  # Python's way to say that there is none
     try:
         import keras
     finally:
-        if absent:
-            del sys.modules["sklearn"]  # a hypermodel may want it
+        for name in absent:
+            del sys.modules[name]  # a hypermodel may want it
     return keras
+
+
+def start_keras() -> None:
+    """Import Keras into a process that is ours alone: in half of the time that it takes elsewhere (docs/LOG.md).
+
+    Nobody gives Keras tables there, so pandas, which it knows them by, can wait until a hypermodel asks for it. And as
+    whatever is imported stays, no garbage is looked for meanwhile.
+    """
+    gc.disable()
+    try:
+        import_keras(without=("sklearn", "pandas"))
+    finally:
+        gc.enable()

@@ -149,10 +149,12 @@ def last_words(why: Exception, *, of_a_search: bool) -> dict[str, Any]:
 
 
 def _serve(line: _Line, data: Path) -> None:
+    from fkpsearch.device import start_keras, take_place
+
+    start_keras()
     from fkpsearch.checkpoint import Checkpoint, identity_of
     from fkpsearch.crossval import history_of, train_folds
     from fkpsearch.data import load_data
-    from fkpsearch.device import take_place
     from fkpsearch.prepare import prepared
     from fkpsearch.run_folder import write_history, write_validation
     from fkpsearch.state import Epoch

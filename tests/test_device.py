@@ -42,3 +42,17 @@ def test_opencv_obeys_as_well() -> None:
     environment = {**os.environ, **ENVIRONMENT, **on_cores(1).environment}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "1 1\n"
+
+
+def test_a_process_of_ours_starts_without_pandas_and_a_hypermodel_may_still_import_it() -> None:
+    code = """
+import gc, sys
+from fkpsearch.device import start_keras
+start_keras()
+print(*sorted({"keras", "pandas", "sklearn"} & set(sys.modules)), gc.isenabled())
+import pandas
+print(pandas.Series([1, 2]).sum())
+"""
+    environment = {**os.environ, **ENVIRONMENT}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "keras True\n3\n"
