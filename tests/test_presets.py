@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from test_backbone import network_of, save_features
+from backbones import network_of, save_features
 
 from fkpsearch.augment import Augment
 from fkpsearch.cost import cost_of
