@@ -88,10 +88,7 @@ def space_check(space: SpaceArgument) -> None:
     _, loaded = open_space(space)
     console().print(parameter_table(loaded), "")
     with hushed():
-        start_keras()
-        import keras
-
-        keras.ops.zeros(1)
+        start_keras().ops.zeros(1)
     with progress("building models") as tick:
         built = sizes(loaded, on_progress=tick)
     console().print(size_table(built))

@@ -85,14 +85,14 @@ def import_keras(without: Sequence[str] = ("sklearn",)) -> Any:
     return keras
 
 
-def start_keras() -> None:
-    """Import Keras into a process that is ours alone: in half of the time that it takes elsewhere (docs/LOG.md).
+def start_keras() -> Any:
+    """Import Keras into a process that is ours alone, sooner than elsewhere (docs/LOG.md).
 
-    Nobody gives Keras tables there, so pandas, which it knows them by, can wait until a hypermodel asks for it. And as
-    whatever is imported stays, no garbage is looked for meanwhile.
+    Nobody gives Keras tables there, so pandas, which it knows them by where that is installed, can wait until a
+    hypermodel asks for it. And as whatever is imported stays, no garbage is looked for meanwhile.
     """
     gc.disable()
     try:
-        import_keras(without=("sklearn", "pandas"))
+        return import_keras(without=("sklearn", "pandas"))
     finally:
         gc.enable()

@@ -188,9 +188,7 @@ def honest_gain(
     ``errors`` ``[t, n]`` of all labelled numbers, their ``products`` ``[t, t]``, ``groups`` ``[n]`` the picture of
     each. Both halves are scored, each by what the other chose, and pooled. NaN where there is one picture only.
     """
-    pictures = np.unique(groups)
-    chosen = np.random.default_rng(seed).permutation(len(pictures)) < len(pictures) // 2
-    first = chosen[np.searchsorted(pictures, groups)]
+    first = one_half(groups, seed)
     if first.all() or not first.any():
         return float("nan")
     one = errors[:, first]
@@ -202,6 +200,14 @@ def honest_gain(
         single += scored[best, best]
         ensemble += scored[np.ix_(picks, picks)].sum() / len(picks) ** 2
     return float(np.sqrt(single / errors.shape[1]) - np.sqrt(ensemble / errors.shape[1]))
+
+
+def one_half(groups: NDArray[np.uint64], seed: int) -> NDArray[np.bool_]:
+    """Which of ``[n]`` belong to a random half of the pictures; those of one picture stay together."""
+    pictures = np.unique(groups)
+    chosen = np.random.default_rng(seed).permutation(len(pictures)) < len(pictures) // 2
+    first: NDArray[np.bool_] = chosen[np.searchsorted(pictures, groups)]
+    return first
 
 
 def mean_answers(predictions: Sequence[NDArray[np.float32]], weights: Sequence[float]) -> NDArray[np.float32]:

@@ -14,15 +14,7 @@ from numpy.typing import NDArray
 from fkpsearch.answer import of_population
 from fkpsearch.assemble import Answered, Job, Share, assemble
 from fkpsearch.card import Made, write_metrics, write_readme
-from fkpsearch.chosen import (
-    Chosen,
-    OnEpoch,
-    Part,
-    count_looks,
-    find_run,
-    train_into,
-    with_model,
-)
+from fkpsearch.chosen import Chosen, OnEpoch, Part, count_looks, find_run, train_into, with_model
 from fkpsearch.data import Data, Faces
 from fkpsearch.errors import ExportError, Problem
 from fkpsearch.exam import Asked, check_against_record, pictures_to_answer, score_parts

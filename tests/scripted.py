@@ -1,22 +1,61 @@
-"""Children that follow a script: what sound ones say, and all that may go wrong with it (Hypothesis' strategies)."""
+"""Children that follow a script, all that may go wrong with it (Hypothesis' strategies), and supervisors over them."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import optuna
 from hypothesis import strategies as st
+from optuna.trial import TrialState
+from tiny import space_of
 
+from fkpsearch import supervisor as room
+from fkpsearch.artifacts import open_artifacts
+from fkpsearch.books import Books
 from fkpsearch.child import ChildDied
+from fkpsearch.claim import Budget, reclaim
+from fkpsearch.engine import Optuna
+from fkpsearch.errors import InputError
+from fkpsearch.events import Event
+from fkpsearch.lease import Lease
+from fkpsearch.ledger import Facts, Ledger, begin
 from fkpsearch.messages import Message, parse
+from fkpsearch.patience import Patience
+from fkpsearch.patient import Patient
 from fkpsearch.places import Place
+from fkpsearch.shelf import Shelf
+from fkpsearch.space import Space
 
 EPOCHS = 4
 FINGERPRINT = "f" * 8
+TRIALS = 4
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+RULES = """
+  pruner: {kind: asha, min_epochs: 1, reduction_factor: 2}
+  limits: {silence: 5}
+"""
+TREE = """
+model: {kind: cnn, input_size: 48, blocks: {int: [1, 3]}, width: {choice: [2, 4, 8]}, dense: {width: 8}}
+training: {epochs: 4}
+study:
+  sampler: {kind: random}
+"""
+ASKING = """
+model: {kind: hypermodel, source: "my_module:Faces"}
+training: {epochs: 4}
+study:
+  sampler: {kind: random}
+"""
+SPACES = [space_of(text=TREE + RULES), space_of(text=ASKING + RULES)]
 
 
 SILENCE, PAUSE = b"silence", b"pause"
@@ -174,3 +213,82 @@ class Scripts:
 
     def close(self) -> None:
         pass
+
+
+class Once(optuna.storages.InMemoryStorage):
+    """Counts how often each trial is brought to an end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: Counter[int] = Counter()
+
+    def set_trial_state_values(self, trial_id: int, state: Any, values: Any = None) -> bool:
+        done = super().set_trial_state_values(trial_id, state, values)
+        self.ends[trial_id] += state.is_finished()
+        return done
+
+
+def opened(folder: Path, space: Space, backend: optuna.storages.BaseStorage) -> Ledger:
+    """A study in a storage, as a search opens it."""
+    patience = Patience("memory", 0, lambda: False, lambda _: None, str, lambda _: None)
+    facts = Facts("optuna", 3, "data", FINGERPRINT, 9.0)
+    return begin(folder, space, facts, seed_matters=False, storage=Patient(lambda: backend, patience))
+
+
+@dataclass(frozen=True)
+class Life:
+    """A supervisor's."""
+
+    turns: int = 400
+    """After which it is killed"""
+    thefts: frozenset[int] = frozenset()
+    """Turns before which another takes a trial of it"""
+
+
+LIVES = st.builds(Life, st.integers(1, 12) | st.just(400), st.frozensets(st.integers(1, 8), max_size=2))
+
+
+def as_if_killed(lease: Lease) -> None:
+    """Its record names a process that is not there."""
+    lease._record |= {"born": 1.0}
+    lease._write(ended=False)
+
+
+def steal(ledger: Ledger) -> None:
+    """Another supervisor, that takes this one for dead, has a trial of it and brings it to an end."""
+    storage = ledger.study._storage
+    for trial in ledger.trials:
+        if trial.state.name == "RUNNING":
+            storage.set_trial_user_attr(trial._trial_id, "owner", "another")
+            storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [5.0])
+            break
+
+
+def supervise(
+    ledger: Ledger, crew: Scripts, clock: SimpleNamespace, watch: Callable[[Event], None], life: Life
+) -> bool:
+    """One supervisor until its end, or until it is killed; whether the budget is finished."""
+    lease = Lease(ledger.study)
+    ledger.study._storage.owner = lease.id
+    lease.begin()
+    reclaim(ledger, lease, ())
+    shelf = Shelf(ledger, 2, open_artifacts(None, ledger.folder))
+    books = Books(ledger, Optuna(ledger), lease, Budget(TRIALS), shelf=shelf, room=2, watch=watch)
+    one = room.Supervisor(books, crew, lambda: False)
+    try:
+        for turn in range(life.turns):
+            if turn in life.thefts:
+                steal(ledger)
+            if not one.turn():
+                break
+            clock.passed += 1.2
+        else:
+            as_if_killed(lease)
+            crew.children.clear()
+            return False
+    except InputError:  # the user has to mend something: it says so in lines, and all is put back
+        pass
+    one.leave()
+    assert not any(trial.state.name == "RUNNING" for trial in ledger.trials)
+    assert all(child.killed for child in crew.children)
+    return books.look() == 0

@@ -8,56 +8,21 @@ import re
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import optuna
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from optuna.trial import TrialState
-from scripted import ANYTHING, EPOCHS, FINGERPRINT, Scripts, scripts
-from tiny import space_of
+from scripted import ANYTHING, EPOCHS, LIVES, SPACES, TRIALS, Life, Once, Scripts, opened, scripts, supervise
 
 from fkpsearch import supervisor as room
-from fkpsearch.artifacts import open_artifacts
-from fkpsearch.books import DEATHS, RETRIES, Books
-from fkpsearch.claim import Budget, reclaim
-from fkpsearch.engine import RUNG, Optuna
-from fkpsearch.errors import InputError
+from fkpsearch.books import DEATHS, RETRIES
+from fkpsearch.engine import RUNG
 from fkpsearch.events import EpochDone, Event, TrialFinished, TrialStarted
-from fkpsearch.lease import Lease
-from fkpsearch.ledger import Facts, Ledger, begin
+from fkpsearch.ledger import Ledger
 from fkpsearch.messages import Garbage, parse
-from fkpsearch.patience import Patience
-from fkpsearch.patient import Patient
-from fkpsearch.shelf import Shelf
-from fkpsearch.space import Space
-
-TRIALS = 4
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-RULES = """
-  pruner: {kind: asha, min_epochs: 1, reduction_factor: 2}
-  limits: {silence: 5}
-"""
-TREE = """
-model: {kind: cnn, input_size: 48, blocks: {int: [1, 3]}, width: {choice: [2, 4, 8]}, dense: {width: 8}}
-training: {epochs: 4}
-study:
-  sampler: {kind: random}
-"""
-ASKING = """
-model: {kind: hypermodel, source: "my_module:Faces"}
-training: {epochs: 4}
-study:
-  sampler: {kind: random}
-"""
-SPACES = [space_of(text=TREE + RULES), space_of(text=ASKING + RULES)]
 
 
 @given(ANYTHING | st.binary())
@@ -66,85 +31,6 @@ def test_every_line_is_a_message_or_short_garbage(said: bytes) -> None:
     message = parse(said)
     if isinstance(message, Garbage):
         assert len(message.text) <= 80
-
-
-class Once(optuna.storages.InMemoryStorage):
-    """Counts how often each trial is brought to an end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ends: Counter[int] = Counter()
-
-    def set_trial_state_values(self, trial_id: int, state: Any, values: Any = None) -> bool:
-        done = super().set_trial_state_values(trial_id, state, values)
-        self.ends[trial_id] += state.is_finished()
-        return done
-
-
-def opened(folder: Path, space: Space, backend: optuna.storages.BaseStorage) -> Ledger:
-    """A study in a storage, as a search opens it."""
-    patience = Patience("memory", 0, lambda: False, lambda _: None, str, lambda _: None)
-    facts = Facts("optuna", 3, "data", FINGERPRINT, 9.0)
-    return begin(folder, space, facts, seed_matters=False, storage=Patient(lambda: backend, patience))
-
-
-@dataclass(frozen=True)
-class Life:
-    """A supervisor's."""
-
-    turns: int = 400
-    """After which it is killed"""
-    thefts: frozenset[int] = frozenset()
-    """Turns before which another takes a trial of it"""
-
-
-LIVES = st.builds(Life, st.integers(1, 12) | st.just(400), st.frozensets(st.integers(1, 8), max_size=2))
-
-
-def as_if_killed(lease: Lease) -> None:
-    """Its record names a process that is not there."""
-    lease._record |= {"born": 1.0}
-    lease._write(ended=False)
-
-
-def steal(ledger: Ledger) -> None:
-    """Another supervisor, that takes this one for dead, has a trial of it and brings it to an end."""
-    storage = ledger.study._storage
-    for trial in ledger.trials:
-        if trial.state.name == "RUNNING":
-            storage.set_trial_user_attr(trial._trial_id, "owner", "another")
-            storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [5.0])
-            break
-
-
-def supervise(
-    ledger: Ledger, crew: Scripts, clock: SimpleNamespace, watch: Callable[[Event], None], life: Life
-) -> bool:
-    """One supervisor until its end, or until it is killed; whether the budget is finished."""
-    lease = Lease(ledger.study)
-    ledger.study._storage.owner = lease.id
-    lease.begin()
-    reclaim(ledger, lease, ())
-    shelf = Shelf(ledger, 2, open_artifacts(None, ledger.folder))
-    books = Books(ledger, Optuna(ledger), lease, Budget(TRIALS), shelf=shelf, room=2, watch=watch)
-    one = room.Supervisor(books, crew, lambda: False)
-    try:
-        for turn in range(life.turns):
-            if turn in life.thefts:
-                steal(ledger)
-            if not one.turn():
-                break
-            clock.passed += 1.2
-        else:
-            as_if_killed(lease)
-            crew.children.clear()
-            return False
-    except InputError:  # the user has to mend something: it says so in lines, and all is put back
-        pass
-    one.leave()
-    assert not any(trial.state.name == "RUNNING" for trial in ledger.trials)
-    assert all(child.killed for child in crew.children)
-    return books.look() == 0
 
 
 @pytest.mark.parametrize("asks", [False, True])

@@ -9,8 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from scripted import READY, Scripted, Scripts, epoch, honest
-from test_attempt import SPACES, TRIALS, Life, Once, opened, supervise
+from scripted import READY, SPACES, TRIALS, Life, Once, Scripted, Scripts, epoch, honest, opened, supervise
 
 from fkpsearch import supervisor as room
 from fkpsearch.books import DEATHS, MOST_NODES, NODES

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from trained import provenance
 from fkpsearch.answer import load_trusted, of_population, predict_heads
 from fkpsearch.data import Data, Faces
 from fkpsearch.device import import_keras
-from fkpsearch.ensemble import REPEATS, Pool, choose, mean_answers
+from fkpsearch.ensemble import REPEATS, Pool, choose, mean_answers, one_half
 from fkpsearch.errors import ExportError
 from fkpsearch.folds import parts_of
 from fkpsearch.lean import lean_of
@@ -53,6 +54,11 @@ class Kept:
     predictions: NDArray[np.float32]
     """[v, 15, 2] in pixels"""
 
+    @cached_property
+    def over_ten_views(self) -> NDArray[np.float32]:
+        """[v, 15, 2], its mean answers over them; several things are made of these"""
+        return seen_by(self, TEN_VIEWS)
+
 
 @dataclass(frozen=True)
 class After:
@@ -75,13 +81,14 @@ def mean_of(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
     return mean_answers(predictions, [1 / len(kept)] * len(kept))[None], {}
 
 
-def with_views(name: str) -> Callable[[Sequence[Kept]], tuple[Answers, dict[str, Any]]]:
-    """The first training's mean over a set of views."""
+def flipped(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
+    """The first training's mean over a picture and its mirror image."""
+    return seen_by(kept[0], "flip")[None], {}
 
-    def answers(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
-        return seen_by(kept[0], name)[None], {}
 
-    return answers
+def ten_views(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
+    """The first training's mean over ten views."""
+    return kept[0].over_ten_views[None], {}
 
 
 def seen_by(one: Kept, name: str) -> NDArray[np.float32]:
@@ -104,66 +111,44 @@ def greedy(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
         "better than the best one, chosen and scored on halves": round(float(np.mean(whole.honest_gains)), 4),
         "the same, scored on what it was chosen by": round(whole.gain, 4),
     }
-    predictions = [one.predictions for one in kept]
-    return by_the_other_half(kept[0].validation.group, lambda half: together(kept, half, predictions)), notes
+    return by_the_other_half(kept[0].validation.group, ensemble_of(kept, lambda one: one.predictions)), notes
 
 
 def greedy_with_views(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
     """The same trainings, as they were chosen without views, each asked over ten: what an export does."""
-    predictions = Viewed(kept)
-    return by_the_other_half(kept[0].validation.group, lambda half: together(kept, half, predictions)), {}
+    return by_the_other_half(kept[0].validation.group, ensemble_of(kept, lambda one: one.over_ten_views)), {}
 
 
 def shaped_views(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
     """The first training's mean over ten views, drawn towards shapes as far as the other half of the pictures likes."""
-    answers = seen_by(kept[0], TEN_VIEWS)
-    return by_the_other_half(kept[0].validation.group, lambda half: drawn(kept[0], answers, half)), {}
+    first = kept[0]
+    return by_the_other_half(first.validation.group, lambda half: drawn(first, first.over_ten_views, half)), {}
 
 
 def shaped_greedy_with_views(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
     """The greedy ensemble over ten views, drawn towards shapes as far as the other half of the pictures likes."""
-    predictions = Viewed(kept)
-
-    def answers(half: NDArray[np.bool_]) -> NDArray[np.float32]:
-        return drawn(kept[0], together(kept, half, predictions), half)
-
-    return by_the_other_half(kept[0].validation.group, answers), {}
-
-
-class Viewed(Sequence[NDArray[np.float32]]):
-    """Trainings' mean answers over ten views; only those that are asked for are computed."""
-
-    def __init__(self, kept: Sequence[Kept]) -> None:
-        self.kept = kept
-        self.known: dict[int, NDArray[np.float32]] = {}
-
-    def __len__(self) -> int:
-        return len(self.kept)
-
-    def __getitem__(self, number: Any) -> Any:
-        if number not in self.known:
-            self.known[number] = seen_by(self.kept[number], TEN_VIEWS)
-        return self.known[number]
+    chosen_on = ensemble_of(kept, lambda one: one.over_ten_views)
+    return by_the_other_half(kept[0].validation.group, lambda half: drawn(kept[0], chosen_on(half), half)), {}
 
 
 def by_the_other_half(group: NDArray[np.uint64], answered: Callable[[NDArray[np.bool_]], Any]) -> Answers:
     """Each half of the pictures as ``answered`` ``[v, 15, 2]`` by what the other half chose, in ten halvings."""
-    pictures, made = np.unique(group), []
-    for seed in range(REPEATS):
-        half = np.random.default_rng(seed).permutation(len(pictures)) < len(pictures) // 2
-        first = half[np.searchsorted(pictures, group)]
-        made.append(np.where(first[:, None, None], answered(~first), answered(first)))
-    return np.stack(made)
+    halves = [one_half(group, seed) for seed in range(REPEATS)]
+    return np.stack([np.where(half[:, None, None], answered(~half), answered(half)) for half in halves])
 
 
-def together(
-    kept: Sequence[Kept], half: NDArray[np.bool_], predictions: Sequence[NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    """The mean of ``predictions`` of the trainings that answer best together on one half of the pictures."""
+def ensemble_of(
+    kept: Sequence[Kept], answers: Callable[[Kept], NDArray[np.float32]]
+) -> Callable[[NDArray[np.bool_]], NDArray[np.float32]]:
+    """The mean of the ``answers`` of the trainings that answer best together on a half of the pictures, by the half."""
     pool = pool_of(kept)
-    some = replace(pool, predictions=pool.predictions[:, half], truth=pool.truth[half], group=pool.group[half])
-    members = choose(some, "", repeats=0).members
-    return mean_answers([predictions[one.trial] for one in members], [one.weight for one in members])
+
+    def chosen_on(half: NDArray[np.bool_]) -> NDArray[np.float32]:
+        some = replace(pool, predictions=pool.predictions[:, half], truth=pool.truth[half], group=pool.group[half])
+        members = choose(some, "", repeats=0).members
+        return mean_answers([answers(kept[one.trial]) for one in members], [one.weight for one in members])
+
+    return chosen_on
 
 
 def pool_of(kept: Sequence[Kept]) -> Pool:
@@ -188,8 +173,8 @@ def shaped(kept: Sequence[Kept]) -> tuple[Answers, dict[str, Any]]:
 
 
 AFTERS = (
-    After("tta-flip", "the base, also asked about the mirror image", ("base",), with_views("flip")),
-    After("tta-shifts", "the base, mirrored and shifted: ten views", ("base",), with_views(TEN_VIEWS)),
+    After("tta-flip", "the base, also asked about the mirror image", ("base",), flipped),
+    After("tta-shifts", "the base, mirrored and shifted: ten views", ("base",), ten_views),
     After("mean-of-3", "the mean of three seeds of the base", ("base", "again", "again-2"), mean_of),
     After("greedy", "a greedy ensemble of all trainings of the seed", (), greedy),
     After("greedy-views", "that ensemble, each net asked over ten views", (), greedy_with_views, "greedy"),
@@ -211,6 +196,7 @@ def compute_all(data: Data, seeds: range, folder: Path, epochs: int | None = Non
     known, said = read_results(folder), []
     for seed in seeds:
         there = {name for name in BY_NAME if _finished(known, name, seed, data, epochs)}
+        kept = cache(partial(read_kept, seed=seed, data=data, epochs=epochs))
         for after in AFTERS:
             names = after.of or tuple(name for name in BY_NAME if name in there)
             if not set(names) <= there or len(names) < (1 if after.of else 2):
@@ -218,7 +204,7 @@ def compute_all(data: Data, seeds: range, folder: Path, epochs: int | None = Non
             made_of = {name: known[name][seed].rmse for name in names}
             before = known.get(after.name, {}).get(seed)
             if before is None or (before.settings, before.data) != (made_of, data.faces.fingerprint):
-                result = compute(after, [read_kept(name, seed, data, epochs) for name in names], seed, made_of, data)
+                result = compute(after, [kept(name) for name in names], seed, made_of, data)
                 write_result(result, folder)
                 said.append(f"{after.name}, seed {seed}: {result.rmse:.3f} px, {result.seconds:.0f} s")
     return said
