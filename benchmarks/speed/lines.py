@@ -33,10 +33,14 @@ class Line:
     most: float | None = None
     """A bar the value may not be above"""
     note: str = ""
+    before: float | None = None
+    """The value of the run before, where there was one"""
 
     @property
     def bar(self) -> str:
         """The bar in words, empty where there is none."""
+        if self.least is not None and self.least == self.most:
+            return f"exactly {self.least:g}"
         if self.least is not None:
             return f"at least {self.least:g}"
         return "" if self.most is None else f"at most {self.most:g}"

@@ -87,20 +87,24 @@ def count(text: str, name: str) -> float:
 
 
 def lines_of(data: Path, eighth: Path, numbers: Sequence[int]) -> list[Line]:
-    """The figures of a data set with so many children, and what an eighth of it makes of one child."""
+    """The figures of a data set with so many children, and what an eighth of it makes of one child.
+
+    The first child of a data set and split finds how far its labels lean (:mod:`fkpsearch.lean`), every later one reads
+    that in the cache: what either holds of its own is a line each.
+    """
     found = []
     bytes_of = {folder: load_data(folder).faces.images.nbytes for folder in (data, eighth)}
+    own = {folder: [at_work(folder, 1)[0]["own"] for _ in range(2)] for folder in bytes_of}
     for children in numbers:
         crew = at_work(data, children)
-        if children == numbers[0]:
-            alone = crew[0]
         share, pictures = (sum(child[name] for child in crew) for name in ("share", "pictures' share"))
         note = f"{share / MIB / children:,.0f} MiB a child in all"
         name = f"pictures of {bytes_of[data] / MIB:.0f} MiB in {children} children"
         found.append(Line("memory", name, pictures / bytes_of[data], "copies", most=1.05, note=note))
-    (small,) = at_work(eighth, 1)
-    growth = (alone["own"] - small["own"]) / (bytes_of[data] - bytes_of[eighth])
-    return [*found, Line("memory", "a child's own memory, a byte of pictures", growth, "bytes", most=OWN)]
+    more = bytes_of[data] - bytes_of[eighth]
+    first, later = ((whole - part) / more for whole, part in zip(own[data], own[eighth], strict=True))
+    found.append(Line("memory", "own memory of a data set's first child, a byte of pictures", first, "bytes"))
+    return [*found, Line("memory", "own memory of every later child, a byte of pictures", later, "bytes", most=OWN)]
 
 
 def main() -> None:

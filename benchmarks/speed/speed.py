@@ -16,8 +16,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,9 @@ def lines_of(data: Path, parts: list[str], *, quick: bool) -> Iterator[Line]:
 # ---- what is said of them
 
 
-def row(line: Line, before: Mapping[str, float]) -> str:
+def row(line: Line) -> str:
     """Of the Markdown table."""
-    then = f"{before[line.name]:,.3g}" if line.name in before else ""
+    then = "" if line.before is None else f"{line.before:,.3g}"
     verdict = "" if not line.bar else "met" if line.met else "**missed**"
     value = f"{line.value:,.3f}" if line.value < 100 else f"{line.value:,.0f}"
     return f"| {line.name} | {value} {line.unit} | {line.bar} | {verdict} | {then} | {line.note} |"
@@ -68,25 +68,33 @@ def row(line: Line, before: Mapping[str, float]) -> str:
 HEAD = "| what | measured | bar | | the run before | |\n|---|---|---|---|---|---|"
 
 
-def facts() -> dict[str, Any]:
+def facts() -> str:
     """What the figures depend on."""
     told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return {
-        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": told.stdout.strip(),
-        "machine": f"{cores()} cores, {cpu_model()}" + "".join(f", {gpu.model}" for gpu in find_gpus()),
-        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
-        "load before": round(os.getloadavg()[0], 1),
-    }
+    machine = f"{cores()} cores, {cpu_model()}" + "".join(f", {gpu.model}" for gpu in find_gpus())
+    when, backend = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), os.environ.get("KERAS_BACKEND", "tensorflow")
+    return f"{when}, commit {told.stdout.strip()}, {machine}, {backend}, load before {os.getloadavg()[0]:.1f}"
 
 
-def keep(run: dict[str, Any], table: str) -> None:
-    """Write the figures, and the table into the documentation."""
-    RESULTS.write_text(json.dumps(run, indent=1) + "\n")
-    about = ", ".join(f"{name} {value}" for name, value in run.items() if name != "lines")
+def keep(run: str, parts: Sequence[str], lines: Sequence[Line]) -> None:
+    """Write the figures of the parts that were measured beside those of the others, and all into the documentation."""
+    kept = read_kept()
+    runs = {part: run if part in parts else kept["runs"][part] for part in PARTS if part in {*parts, *kept["runs"]}}
+    others = [line for line in kept["lines"] if line["part"] not in parts]
+    merged = sorted([*others, *map(asdict, lines)], key=lambda line: PARTS.index(line["part"]))
+    RESULTS.write_text(json.dumps({"runs": runs, "lines": merged}, indent=1) + "\n")
+    of_run = {one: [part for part in runs if runs[part] == one] for one in runs.values()}
+    about = [f"- {', '.join(names)}: {one}" for one, names in of_run.items()]
     page = PAGE.read_text()
     start, end = page.index(FROM) + len(FROM), page.index(TO)
-    PAGE.write_text(f"{page[:start]}\n\n{about}.\n\n{table}\n\n{page[end:]}")
+    whole = "\n".join([*about, "", HEAD, *(row(Line(**line)) for line in merged)])
+    PAGE.write_text(f"{page[:start]}\n\n{whole}\n\n{page[end:]}")
+
+
+def read_kept() -> dict[str, Any]:
+    """What `--keep` left: ``runs``, when and where each part was measured, and ``lines``."""
+    kept: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"runs": {}, "lines": []}
+    return kept
 
 
 def main() -> int:
@@ -99,20 +107,16 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="everything once and short: whether it works, no figures")
     asked = parser.parse_args()
     run, began = facts(), time.monotonic()
-    before = json.loads(RESULTS.read_text())["lines"] if RESULTS.exists() else []
-    values = {line["name"]: line["value"] for line in before}
-    print(", ".join(f"{name} {value}" for name, value in run.items()) + f"\n\n{HEAD}", flush=True)
+    before = {line["name"]: line["value"] for line in read_kept()["lines"]}
+    print(f"{run}\n\n{HEAD}", flush=True)
     lines = []
     for line in lines_of(asked.data.resolve(), asked.only, quick=asked.quick):
-        lines.append(line)
-        print(row(line, values), flush=True)
+        lines.append(replace(line, before=before.get(line.name)))
+        print(row(lines[-1]), flush=True)
     missed = [line for line in lines if not line.met]
     print(f"\n{time.monotonic() - began:.0f} s; {f'{len(missed)} missed' if missed else 'every bar met'}")
     if asked.keep:
-        others = [line for line in before if line["part"] not in asked.only]
-        merged = sorted([*others, *map(asdict, lines)], key=lambda line: PARTS.index(line["part"]))
-        rows = [row(Line(**line), values) for line in merged]
-        keep({**run, "lines": merged}, "\n".join([HEAD, *rows]))
+        keep(run, asked.only, lines)
     return 1 if missed and not asked.quick else 0
 
 

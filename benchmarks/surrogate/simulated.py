@@ -29,7 +29,7 @@ Params = Mapping[str, Any]
 FULL = "full"
 
 BETWEEN = 0.5
-"""Seconds from the end of a trial to the start of the next one with a warm child: the bar of benchmarks/trial.py"""
+"""Seconds from the end of a trial to the start of the next one with a warm child: benchmarks/speed/trial.py's bar"""
 
 FIRST_SHARE = 1 / 3
 """Of the time, for the lower fidelity where a way begins with one"""

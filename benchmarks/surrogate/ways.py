@@ -53,7 +53,7 @@ def _asha(name: str, title: str, first: int, factor: int) -> Way:
 WAYS = (
     Way(LAPTOP, "", "as in laptop.yaml: TPE, ASHA from R/5 (epoch 5), best half, presets"),
     Way("never", "pruner", "no pruning", pruner={"kind": "never"}),
-    Way("median", "pruner", "median, from epoch 6", pruner={"kind": "median"}),
+    Way("median", "pruner", "median, from epoch 5", pruner={"kind": "median"}),
     Way("hyperband", "pruner", "Hyperband, R/9, best third", pruner={"kind": "hyperband", "factor": 3}),
     _asha("asha-9-3", "R/9 (epoch 3), best third: the package's default", 3, 3),
     _asha("asha-27-3", "R/27 (epoch 1), best third", 1, 3),
