@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import keras
 import keras_tuner
 import page
 
@@ -40,9 +41,10 @@ class Faces(keras_tuner.HyperModel):
 def main(folder: Path, seed: int, kind: str) -> None:
     """Search until somebody stops it."""
     x, y, validation_x, validation_y = page.read(folder)
+    keras.utils.set_random_seed(seed)
     told = {
         "objective": keras_tuner.Objective("val_rmse", "min"),
-        "seed": seed,
+        "seed": seed + 1,  # it takes 0 for none
         "directory": str(folder),
         "project_name": kind,
         "max_consecutive_failed_trials": 10**6,

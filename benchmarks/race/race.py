@@ -24,6 +24,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections import Counter
 from pathlib import Path
@@ -34,6 +35,7 @@ import psutil
 import report
 
 from fkpsearch.data import Data, load_data, split
+from fkpsearch.errors import FkpError
 from fkpsearch.keypoints import rmse
 from fkpsearch.ledger import read
 
@@ -69,7 +71,11 @@ def main() -> None:
             if file.exists() or time.monotonic() + told.minutes * 60 > end:
                 continue
             print(f"{time.strftime('%H:%M')} {name}, seed {seed}", flush=True)
-            result = run(name, seed, told.minutes * 60, data)
+            try:
+                result = run(name, seed, told.minutes * 60, data)
+            except (FkpError, OSError, LookupError, subprocess.CalledProcessError) as why:
+                print(f"    no result: {why!r}", file=sys.stderr, flush=True)  # the others race on
+                continue
             RESULTS.mkdir(exist_ok=True)
             file.write_text(json.dumps(result, indent=1) + "\n")
             print(f"    validation {result['validation']:.3f} px, hold-out {result['holdout']:.3f} px", flush=True)
@@ -85,20 +91,29 @@ def run(name: str, seed: int, seconds: float, data: Data) -> dict[str, Any]:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="race-") as place:
         folder = Path(place)
-        if name in OTHERS:
-            write_faces(data, folder / "faces.npz")
-            command = [sys.executable, *(word.format(folder=folder, seed=seed) for word in OTHERS[name])]
-            memory = watch([command], seconds, folder, cwd=HERE)
-            result = their_record(folder) | score(folder / "best.keras", data, folder)
-        else:
-            ours = Ours(name, folder, data, seed)
-            memory = watch(ours.commands(seconds), seconds, folder)
-            result = ours.record() | ours.score()
-        log = (folder / "log").read_text(errors="replace")[-2000:]
+        try:
+            if name in OTHERS:
+                write_faces(data, folder / "faces.npz")
+                command = [sys.executable, *(word.format(folder=folder, seed=seed) for word in OTHERS[name])]
+                memory = watch([command], seconds, folder, cwd=HERE)
+                result = their_record(folder) | score(folder / "best.keras", data, folder)
+            else:
+                ours = Ours(name, folder, data, seed)
+                memory = watch(ours.commands(seconds), seconds, folder)
+                result = ours.record() | ours.score()
+        except Exception:
+            print(textwrap.indent(last_words(folder), "    | "), flush=True)
+            raise
+        log = last_words(folder)
     return {
         "contestant": name, "seed": seed, "minutes": seconds / 60, "memory_mib": round(memory), **result,
         "load_before": load, "cores": len(os.sched_getaffinity(0)), "machine": platform.platform(), "log": log,
     }  # fmt: skip
+
+
+def last_words(folder: Path) -> str:
+    """The end of what a contestant has printed."""
+    return (folder / "log").read_text(errors="replace")[-2000:]
 
 
 def write_faces(data: Data, path: Path) -> None:
@@ -238,7 +253,9 @@ class Ours:
             "--to",
             str(out),
         ]
-        subprocess.run([*command, *(["--ensemble"] if self.ensemble else [])], check=True, stdout=subprocess.DEVNULL)
+        command += ["--ensemble"] if self.ensemble else []
+        environment = {**os.environ, "PYTHONPATH": search_path()}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
         metrics = json.loads((out / "metrics.json").read_text())
         return {part: metrics[part]["rmse"] for part in ("validation", "holdout")}
 
