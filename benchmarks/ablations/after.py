@@ -192,7 +192,10 @@ AFTERS = (
 
 
 def compute_all(data: Data, seeds: range, folder: Path, epochs: int | None = None) -> list[str]:
-    """Compute what is missing or of older trainings; returns a line for each that was computed."""
+    """Compute what is missing or of older trainings; returns a line for each that was computed.
+
+    What is made of all trainings stays as it is where the cache has lost some of them: another machine's has none.
+    """
     known, said = read_results(folder), []
     for seed in seeds:
         there = {name for name in BY_NAME if _finished(known, name, seed, data, epochs)}
@@ -203,6 +206,8 @@ def compute_all(data: Data, seeds: range, folder: Path, epochs: int | None = Non
                 continue
             made_of = {name: known[name][seed].rmse for name in names}
             before = known.get(after.name, {}).get(seed)
+            if before and not after.of and before.settings.keys() & BY_NAME.keys() - set(names):
+                continue
             if before is None or (before.settings, before.data) != (made_of, data.faces.fingerprint):
                 result = compute(after, [kept(name) for name in names], seed, made_of, data)
                 write_result(result, folder)

@@ -206,8 +206,8 @@ RECIPE = (
         {"training": {"schedule": {"kind": "constant"}, "epochs": 50}}, against="constant",
     ),
     Change(
-        "plateau", "recipe", "plateau: halved after 3 epochs in vain",
-        {"training": {"schedule": {"kind": "plateau", "factor": 0.5, "patience": 3}}},
+        "plateau", "recipe", "plateau: halved after 3 epochs in vain, once in three seeds",
+        {"training": {"schedule": {"kind": "plateau", "factor": 0.5, "patience": 3}}}, against="constant",
     ),
     Change("warm-up-30", "recipe", "cosine with a warm-up of 30%", {"training": {"schedule": {"warmup": 0.3}}}),
     Change("one-cycle", "recipe", "one cycle: two straight lines, 30% up", gone=True),

@@ -39,8 +39,6 @@ class Gain:
     """Half of its 95% interval: Student's t with the deviation between seeds that all changes have; NaN without one"""
     spread: float
     """Standard error over pictures, seeds pooled; NaN where it is not known"""
-    cost: float
-    """Its seconds beside the other's; NaN where it trains nothing"""
 
     @property
     def verdict(self) -> str:
@@ -56,8 +54,8 @@ class Chance:
 
     deviation: float
     """Of one seed's gain, in pixels; NaN where no change has two seeds"""
-    freedom: int
-    """Degrees of freedom: seeds less one, of all changes together"""
+    freedom: float
+    """Degrees of freedom"""
 
     def half(self, seeds: int) -> float:
         """Half of the 95% interval of a mean gain over so many seeds."""
@@ -66,13 +64,27 @@ class Chance:
         return float(t.ppf(0.975, self.freedom) * self.deviation / np.sqrt(seeds)) if self.freedom else float("nan")
 
 
-def chance_of(known: Known) -> Chance:
-    """Of all changes that are there, after training and before."""
-    gains = [gains_by_seed(pairs_of(change, known)) for change in MEASURED]
-    several = [one for one in gains if len(one) > 1]
-    freedom = sum(len(one) - 1 for one in several)
-    squares = sum(float(((one - one.mean()) ** 2).sum()) for one in several)
-    return Chance(float(np.sqrt(squares / freedom)) if freedom else float("nan"), freedom)
+def chance_of(known: Known, kind: type = Change) -> Chance:
+    """Of all changes of a kind that are there.
+
+    Those measured against the same trainings share their luck, of which no more seeds tell than each has, however many
+    the changes: the degrees of freedom are Satterthwaite's (1946) for the sum of that part and of each change's own.
+    """
+    apart: dict[str, list[NDArray[np.float64]]] = {}
+    for change in MEASURED:
+        if isinstance(change, kind) and len(gains := gains_by_seed(pairs_of(change, known))) > 1:
+            apart.setdefault(change.against, []).append(gains - gains.mean())
+    if not apart:
+        return Chance(float("nan"), 0)
+    freedom = sum(len(one) - 1 for group in apart.values() for one in group)
+    variance = sum(float((one**2).sum()) for group in apart.values() for one in group) / freedom
+    largest = max(apart.values(), key=len)
+    seeds = max(map(len, largest))
+    luck = np.mean([one for one in largest if len(one) == seeds], axis=0)
+    shared = min(variance, float((luck**2).sum()) / (seeds - 1))
+    own = (variance - shared) ** 2 / (freedom - seeds + 1) if freedom >= seeds else 0.0
+    uncertain = shared**2 / (seeds - 1) + own
+    return Chance(float(np.sqrt(variance)), variance**2 / uncertain if uncertain else freedom)
 
 
 def pairs_of(change: Change | After, known: Known) -> list[tuple[Result, Result]]:
@@ -94,14 +106,12 @@ def gain_of(change: Change | After, known: Known, chance: Chance) -> Gain | None
     pairs = pairs_of(change, known)
     if not pairs:
         return None
-    cost = np.mean([one.seconds for _, one in pairs]) / np.mean([one.seconds for one, _ in pairs])
     return Gain(
         change=change,
         rmse=tuple(float(one.rmse) for _, one in pairs if one.rmse is not None),
         gain=float(gains_by_seed(pairs).mean()),
         half=chance.half(len(pairs)),
         spread=spread_over_pictures(pairs),
-        cost=float("nan") if isinstance(change, After) else float(cost),
     )
 
 
@@ -127,28 +137,28 @@ def spread_over_pictures(pairs: Sequence[tuple[Result, Result]]) -> float:
 def write_page(results: Path, page: Path = PAGE, picture: Path = FIGURE) -> None:
     """Write the table between the page's two marks, and the figure beside it."""
     known = read_results(results)
-    chance = chance_of(known)
-    gains = [gain for change in MEASURED if (gain := gain_of(change, known, chance))]
+    chances = {kind: chance_of(known, kind) for kind in (Change, After)}
+    gains = [gain for change in MEASURED if (gain := gain_of(change, known, chances[type(change)]))]
     if gains:
         with writing(picture) as file:
             file.write(draw([(g.change.group, title_of(g.change), g.gain, g.half, g.spread, g.verdict) for g in gains]))
     text = page.read_text(encoding="utf-8")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     with writing(page) as file:
-        file.write(f"{before}{BEGIN}\n\n{section(known, gains, chance, picture.name)}\n\n{END}{after}")
+        file.write(f"{before}{BEGIN}\n\n{section(known, gains, chances, picture.name)}\n\n{END}{after}")
 
 
-def section(known: Known, gains: Sequence[Gain], chance: Chance, picture: str) -> str:
+def section(known: Known, gains: Sequence[Gain], chances: Mapping[type, Chance], picture: str) -> str:
     """What stands between the marks."""
     base = known.get("base", {})
     if not base:
         return "No result is there yet."
     values = [one.rmse for one in base.values() if one.rmse is not None]
-    seconds = f"a training of it takes {np.mean([one.seconds for one in base.values()]):.0f} s of a core"
-    parts = [f"The base has {_list(values)} px, a mean of {np.mean(values):.3f} px; {seconds}."]
-    if chance.freedom:
-        of = f"{chance.deviation:.3f} px by chance ({chance.freedom} degrees of freedom)"
-        parts.append(f"From seed to seed a gain differs by a standard deviation of {of}.")
+    parts = [f"The base has {_list(values)} px, a mean of {np.mean(values):.3f} px."]
+    if told := [f"{one.deviation:.3f} px {WHERE[kind]}" for kind, one in chances.items() if one.freedom]:
+        free = " and ".join(f"{one.freedom:.0f}" for one in chances.values() if one.freedom)
+        of = f"a standard deviation of {' and '.join(told)} ({free} degrees of freedom)"
+        parts.append(f"By chance a gain differs from seed to seed by {of}.")
     if gains:
         parts.append(f"![What each change is worth, with its 95% interval]({picture})")
     for group in GROUPS:
@@ -157,25 +167,25 @@ def section(known: Known, gains: Sequence[Gain], chance: Chance, picture: str) -
     return "\n\n".join([*parts, *failures(known), *notes(known)])
 
 
-HEAD = (
-    "| change | validation px, seed by seed | gain px, 95% | over pictures | time | |",
-    "|---|---|---|---|---|---|",
-)
+WHERE = {Change: "where something is trained", After: "where nothing is"}
+
+HEAD = ("| change | validation px, seed by seed | gain px, 95% | over pictures | |", "|---|---|---|---|---|")
 
 
 def line(gain: Gain) -> str:
     """A row of the table."""
     spread = "" if np.isnan(gain.spread) else f"± {gain.spread:.3f}"
     half = "" if np.isnan(gain.half) else f" ± {gain.half:.3f}"
-    cost = "" if np.isnan(gain.cost) else f"x {gain.cost:.2f}"
     verdict = gain.verdict if gain.verdict == "not decided" else f"**{gain.verdict}**"
     worth = f"{gain.gain:+.3f}{half}"
-    return f"| {title_of(gain.change)} | {_list(gain.rmse)} | {worth} | {spread} | {cost} | {verdict} |"
+    title = f"{title_of(gain.change)} `{gain.change.name}`"
+    return f"| {title} | {_list(gain.rmse)} | {worth} | {spread} | {verdict} |"
 
 
 def title_of(change: Change | After) -> str:
-    """With what it is measured against, where that is not the base."""
-    return change.title if change.against == "base" else f"{change.title} (beside {change.against})"
+    """With what it is measured against, where that is not the base, and whether it can still be trained."""
+    title = change.title if change.against == "base" else f"{change.title} (beside {change.against})"
+    return f"{title} (removed)" if isinstance(change, Change) and change.gone else title
 
 
 def failures(known: Known) -> list[str]:

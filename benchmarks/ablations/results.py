@@ -124,7 +124,7 @@ def is_current(result: Result, settings: Settings, fingerprint: str) -> bool:
 def kept_in(change: Change, seed: int, fingerprint: str, epochs: int | None = None) -> Path:
     """The cache's folder of a training: settings.yaml, history.csv, validation.npz, model.keras."""
     settings = settings_for(change, seed, epochs)
-    key = f"{fingerprint} {settings.model_dump_json(exclude_defaults=True)}".encode()
+    key = f"{fingerprint} {settings.model_dump_json()}".encode()
     return cache_folder() / "ablations" / f"{change.name}-{seed}-{xxhash.xxh3_64_hexdigest(key)}"
 
 
