@@ -38,8 +38,8 @@ def install(lock: str) -> None:
 def main() -> None:
     """Do what was asked."""
     what = sys.argv[1] if len(sys.argv) > 1 else ""
-    if what not in LOCKS or sys.version_info < (3, 11):
-        sys.exit(f"{__doc__}\nNeeds Python 3.11 or newer; this is {sys.version.split()[0]}.")
+    if what not in LOCKS or not (3, 11) <= sys.version_info < (3, 14):
+        sys.exit(f"{__doc__}\nNeeds Python 3.11, 3.12 or 3.13, as TensorFlow does; this is {sys.version.split()[0]}.")
     install(LOCKS[what])
     if what == "test":
         run(BIN / "python", "-m", "pytest", *sys.argv[2:])

@@ -138,7 +138,7 @@ answered worse than the scores say, and nobody has measured how much worse, nor 
 ## Files
 
 - `model.keras`: the model. {settings}
-- `predict.py`: a script that needs a model file and its runtime only.
+- `predict.py`: a script that needs a model file, its runtime, NumPy and OpenCV only.
 - `metrics.json`: scores per population and keypoint, versions, the data's fingerprint.
 {submission}"""
 

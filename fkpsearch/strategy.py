@@ -43,7 +43,7 @@ class Median(Part):
 
     kind: Literal["median"] = "median"
     startup_trials: int = Field(5, ge=0)
-    warmup_epochs: int = Field(5, ge=0)
+    warmup_epochs: int = Field(5, ge=0, description="that every trial trains before it is first compared")
 
 
 class Never(Part):
