@@ -1,4 +1,4 @@
-"""Faces into batches: shuffled, augmented, made in threads of their own so that training never waits.
+"""Faces into batches: shuffled, augmented, made in a thread of their own so that training never waits.
 
 Online, every epoch augments anew. With ``copies`` the pictures are changed once, by :func:`enlarge`, and every epoch
 shows the same ones.
@@ -6,9 +6,9 @@ shows the same ones.
 
 from __future__ import annotations
 
-from collections import deque
+import queue
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from fkpsearch.augment import Augment, augment
 from fkpsearch.data import Faces
 from fkpsearch.keypoints import COUNT
-from fkpsearch.places import cores
 
 AHEAD = 8
 """Batches made in advance: enough to ride out a slow one, a few megabytes of memory."""
@@ -123,17 +122,33 @@ def epoch_batches(
 
 
 def _made_ahead(make: Callable[[int], Batch], count: int) -> Iterator[Batch]:
-    """``make(0), make(1), ...`` of threads, one for each core that is ours; an error of theirs is raised here.
+    """``make(0), make(1), ...`` computed by a background thread; its error is raised here."""
+    made: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
+    left = threading.Event()
 
-    One thread feeds any training on a core many times over (docs/performance.md), and not every one on a GPU.
-    """
-    with ThreadPoolExecutor(min(AHEAD, cores()), "batches") as threads:
-        ahead = deque(threads.submit(make, step) for step in range(min(AHEAD, count)))
-        try:
-            for step in range(count):
-                batch = ahead.popleft().result()
-                if step + AHEAD < count:
-                    ahead.append(threads.submit(make, step + AHEAD))
-                yield batch
-        finally:
-            threads.shutdown(cancel_futures=True)
+    def work() -> None:
+        for step in range(count):
+            try:
+                item: Batch | BaseException = make(step)
+            except BaseException as why:
+                item = why
+            while not left.is_set():
+                try:
+                    made.put(item, timeout=0.2)
+                    break
+                except queue.Full:
+                    continue
+            if left.is_set() or isinstance(item, BaseException):
+                return
+
+    thread = threading.Thread(target=work, name="batches", daemon=True)
+    thread.start()
+    try:
+        for _ in range(count):
+            item = made.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        left.set()
+        thread.join()

@@ -27,7 +27,6 @@ from fkpsearch.augment import Augment
 from fkpsearch.data import load_data, split
 from fkpsearch.device import take_place
 from fkpsearch.pipeline import epoch_batches, targets
-from fkpsearch.places import THREADS
 from fkpsearch.settings import Settings, read_settings, settings_of
 from fkpsearch.space import Given, load_space
 from fkpsearch.train import Learner, fit_epoch, prepare
@@ -114,21 +113,6 @@ def made(learner: Learner, augment: Augment, batch_size: int) -> Callable[[], Se
     return lambda: timed(lambda: sum(1 for _ in epoch_batches(learner.faces, augment, seed=0, epoch=1, **told)))
 
 
-def on_all_cores(do: Callable[[], Seconds]) -> Callable[[], Seconds]:
-    """The same with all cores of the machine: threads inherit what they may use from the one that begins them."""
-
-    def freed() -> Seconds:
-        held, threads = os.sched_getaffinity(0), os.environ.pop(THREADS, "")
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))  # those that are not ours are left out
-        try:
-            return do()
-        finally:
-            os.sched_setaffinity(0, held)
-            os.environ[THREADS] = threads
-
-    return freed
-
-
 def lines_of(net: str, seconds: dict[str, list[Seconds]], pictures: int, flops: float, limit: float) -> list[Line]:
     """The figures of one net; ``flops`` of a picture's training step, ``limit`` in GFLOP/s, 0 = not known."""
     best = {case: min(wall for wall, _ in found) for case, found in seconds.items()}
@@ -186,8 +170,6 @@ def main() -> None:
         "augmented": ours(learner, settings.augment, batch_size),
         "batches alone": made(learner, settings.augment, batch_size),
     }
-    if hasattr(os, "sched_setaffinity"):
-        cases["batches alone, all cores"] = on_all_cores(cases["batches alone"])
     if not on_gpu and dtype_policy(settings.training) != "float32":
         exact = settings.training.model_copy(update={"precision": "float32"})
         in_float32 = learner_of(settings.model_copy(update={"training": exact}))
