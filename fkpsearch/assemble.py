@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from fkpsearch.answer import BATCH, load_trusted, of_population, predict_by_fold, predict_heads
 from fkpsearch.child import environment_of_children
+from fkpsearch.compiled import keep_compiled
 from fkpsearch.device import start_keras
 from fkpsearch.errors import ExportError, Problem, first_rows, short
 from fkpsearch.frame import Frame, from_frame
@@ -146,6 +147,7 @@ def with_views(model: Any, views: Sequence[View], lean: float = 0.0) -> Any:
 def main(folder: Path) -> None:
     """Load, join, measure, write, reload, answer."""
     start_keras()
+    keep_compiled()
     told = json.loads((folder / "job.json").read_text())
     kept_arrays = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS)
     pictures, frames, truth, population, group, fold = kept_arrays

@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from fkpsearch.places import GPU_MEMORY, THREADS
@@ -74,15 +75,22 @@ def import_keras(without: Sequence[str] = ("sklearn",)) -> Any:
 
     scikit-learn is for wrappers; with it a process that runs Keras takes a quarter longer to start (docs/LOG.md).
     """
-    absent = [name for name in without if name not in sys.modules]
+    with hidden(without):
+        import keras
+    return keras
+
+
+@contextmanager
+def hidden(libraries: Sequence[str]) -> Iterator[None]:
+    """Within, libraries that are not imported yet seem not to be installed; afterwards a hypermodel may want them."""
+    absent = [name for name in libraries if name not in sys.modules]
     for name in absent:
         sys.modules[name] = None  # type: ignore[assignment]  # Python's way to say that there is none
     try:
-        import keras
+        yield
     finally:
         for name in absent:
-            del sys.modules[name]  # a hypermodel may want it
-    return keras
+            del sys.modules[name]
 
 
 def start_keras() -> Any:
@@ -93,6 +101,10 @@ def start_keras() -> Any:
     """
     gc.disable()
     try:
-        return import_keras(without=("sklearn", "pandas"))
+        keras = import_keras(without=("sklearn", "pandas"))
+        if keras.backend.backend() != "tensorflow":
+            with hidden(["tensorflow"]):  # Keras looks for it once, to seed it, too: four seconds for nothing
+                keras.utils.set_random_seed(0)
+        return keras
     finally:
         gc.enable()

@@ -153,6 +153,7 @@ def _serve(line: _Line, data: Path) -> None:
 
     start_keras()
     from fkpsearch.checkpoint import Checkpoint, identity_of
+    from fkpsearch.compiled import keep_compiled
     from fkpsearch.crossval import history_of, train_folds
     from fkpsearch.data import load_data
     from fkpsearch.prepare import prepared
@@ -161,6 +162,7 @@ def _serve(line: _Line, data: Path) -> None:
     from fkpsearch.train import warm_up
 
     take_place()
+    keep_compiled()
     loaded = load_data(data)
     warm_up()
     forget_greetings()

@@ -1,0 +1,51 @@
+"""What JAX compiles is there for the next process, as long as there is room; JAX's own part where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fkpsearch.child import ENVIRONMENT
+from fkpsearch.compiled import forget_oldest
+
+
+def test_the_oldest_files_go_first(tmp_path: Path) -> None:
+    for age, size in enumerate((40, 30, 20, 10)):
+        (tmp_path / str(age)).write_bytes(bytes(size))
+        os.utime(tmp_path / str(age), (1000 - age, 1000 - age))
+    forget_oldest(tmp_path, 75)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    forget_oldest(tmp_path, 75)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+CODE = """
+import sys
+from fkpsearch.device import start_keras, take_place
+from fkpsearch.compiled import keep_compiled
+start_keras()
+take_place()
+keep_compiled()
+from fkpsearch.train import warm_up
+warm_up()
+print("tensorflow" in sys.modules)
+"""
+
+
+def test_a_second_process_compiles_nothing_anew_and_neither_imports_tensorflow(tmp_path: Path) -> None:
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("JAX is not installed")
+    told = {"KERAS_BACKEND": "jax", "FKPSEARCH_CACHE": str(tmp_path), "FKPSEARCH_THREADS": "1"}
+    environment = {**os.environ, **ENVIRONMENT, **told}
+    kept = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == "False\n"
+        kept.append({path.name: path.stat().st_mtime_ns for path in tmp_path.glob("jax-*/*")})
+    assert kept[0]
+    assert kept[0] == kept[1]
