@@ -86,10 +86,11 @@ def put_back(answers: Any, view: View, lean: float = 0.0) -> Any:
     """
     from keras import ops
 
-    answers = answers - np.array([view.x, view.y], np.float32)
+    # by Keras' operations, as an array's own would take a tensor off torch's GPU
+    answers = ops.subtract(answers, np.array([view.x, view.y], np.float32))
     if view.mirrored:
         sign, offset = np.array([-1, 1], np.float32), np.array([SIZE - 1 + 2 * lean, 0], np.float32)
-        answers = ops.take(answers, MIRROR.tolist(), axis=-2) * sign + offset
+        answers = ops.add(ops.multiply(ops.take(answers, MIRROR.tolist(), axis=-2), sign), offset)
     return answers
 
 

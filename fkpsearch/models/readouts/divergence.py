@@ -27,7 +27,8 @@ def gaussians(truth: Any, count: int, sigma: float) -> Any:
     from keras import ops
 
     labels = (truth[..., :2, None] - keypoints.CENTRE) / keypoints.HALF
-    return ops.softmax(-0.5 * ops.square((centres(count) - labels) * (keypoints.HALF / sigma)), axis=-1)
+    away = ops.subtract(centres(count), labels)  # NumPy's own minus takes no tensor of torch
+    return ops.softmax(-0.5 * ops.square(away * (keypoints.HALF / sigma)), axis=-1)
 
 
 def divergence(wanted: Any, got: Any) -> Any:
