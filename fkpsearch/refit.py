@@ -30,7 +30,7 @@ def refit_settings(settings: Settings, run: Path) -> Settings:
             schedule = schedule.model_copy(update={"over": over or training.epochs})
         case Plateau(factor=factor):
             rates = [rate for _, rate in rows[:best]]
-            fell = [epoch for epoch in range(1, best) if rates[epoch] < rates[epoch - 1]]
+            fell = [epoch for epoch in range(1, len(rates)) if rates[epoch] < rates[epoch - 1]]
             schedule = Steps(factor=factor, after=fell)
     told = {"refit": True, "epochs": best, "patience": None, "schedule": schedule.model_dump()}
     trained = Training.model_validate({**training.model_dump(), **told})

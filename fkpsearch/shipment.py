@@ -31,6 +31,7 @@ from fkpsearch.script import PREDICT
 from fkpsearch.settings import Settings, write_settings
 from fkpsearch.submission import write_submission
 from fkpsearch.survey import evenly
+from fkpsearch.train import rows_to_learn
 from fkpsearch.views import Kept
 
 __all__ = ["Exported", "export", "find_run"]
@@ -159,7 +160,8 @@ def put_together(
     parts: Sequence[Part], settings: Sequence[Settings], asked: Asked, folder: Path, views: str | None
 ) -> Answered:
     """One model of the parts, in ``folder``, and its answers. Raises ExportError where one does not load."""
-    validation = asked.validation
+    validation, one, seen = asked.validation, settings[0], prepared(asked.faces, settings[0].prepare)
+    rows = np.arange(len(seen)) if one.training.refit else asked.learnt
     shares = [
         Share(str(part.run / MODEL), part.weight, source_of(one)) for part, one in zip(parts, settings, strict=True)
     ]
@@ -171,7 +173,7 @@ def put_together(
         population=validation.population,
         group=validation.group,
         fold=asked.fold,
-        lean=0.0 if views == "none" else lean_of(prepared(asked.faces, settings[0].prepare).take(asked.learnt)),
+        lean=0.0 if views == "none" else lean_of(seen.take(rows_to_learn(one, seen, rows))),
         views=views,
     )
     folder.mkdir()

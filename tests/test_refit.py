@@ -55,6 +55,15 @@ def test_a_plateau_becomes_the_steps_at_which_it_fell(tmp_path: Path) -> None:
     np.testing.assert_allclose(rates_of(refit), np.repeat(rates[:5], 2), rtol=1e-6)
 
 
+def test_folds_that_took_longer_than_the_first_one_leave_its_plateau_as_far_as_it_went(tmp_path: Path) -> None:
+    settings = settings_for(schedule={"kind": "plateau", "factor": 0.5, "patience": 1}, patience=1)
+    lines = ["fold,epoch,rmse,learning_rate", "1,1,3,0.01", "1,2,4,0.005"]
+    lines += [f"2,{epoch + 2},{9 - epoch},0.01" for epoch in range(1, 8)]
+    (tmp_path / "history.csv").write_text("\n".join(lines) + "\n")
+    refit = refit_settings(settings, tmp_path)
+    assert (refit.training.epochs, refit.training.schedule) == (4, Steps(factor=0.5, after=[1]))
+
+
 def test_a_constant_rate_stays_and_the_same_epoch_twice_halves_twice(tmp_path: Path) -> None:
     settings = settings_for(schedule={"kind": "constant"})
     refit = refit_settings(settings, run_with(tmp_path, [3, 2, 4]))
