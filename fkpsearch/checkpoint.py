@@ -28,7 +28,7 @@ FORMAT = 2
 SHARE = 0.02
 """Of the time since the last checkpoint that the next may take"""
 
-FREE = 0.1
+FREE = 0.03
 """Seconds that a checkpoint may always take: short trainings have one after every epoch."""
 
 
@@ -43,7 +43,7 @@ def identity_of(settings: Settings, fingerprint: str) -> str:
 class Checkpoint:
     """The checkpoint in a trial's folder.
 
-    One is written after every epoch, unless the last took more than 0.1 s *and* more than 2% of the time that has
+    One is written after every epoch, unless the last took more than 0.03 s *and* more than 2% of the time that has
     passed since it: so a large model on a fast GPU goes on from some epochs back.
     """
 

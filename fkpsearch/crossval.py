@@ -27,6 +27,7 @@ from fkpsearch.data import Faces, Split
 from fkpsearch.errors import Diverged
 from fkpsearch.folds import judged, parts_of
 from fkpsearch.keypoints import SIZE
+from fkpsearch.recipe import building_in, dtype_policy
 from fkpsearch.settings import Settings, ValidationSettings
 from fkpsearch.state import Best, Epoch, Finished, State
 from fkpsearch.train import Outcome, build, is_over, rows_to_learn, train
@@ -131,8 +132,11 @@ def join(settings: Settings, faces: Faces, parts: Sequence[Split], finished: Seq
 
     pictures = keras.Input((SIZE, SIZE, 1), name="pictures")
     answers = []
+    # as its answers were scored: a hypermodel's in what it has learnt in
+    policy = "float32" if settings.model.our_head else dtype_policy(settings.training, our_head=False)
     for number, (part, fold) in enumerate(zip(parts, finished, strict=True), start=1):
-        net = build(settings, faces.take(rows_to_learn(settings, faces, part.training)))
+        with building_in(policy):
+            net = build(settings, faces.take(rows_to_learn(settings, faces, part.training)))
         net.set_weights(fold.best.weights)
         answers.append(keras.Model(net.inputs[0], net.outputs[0], name=FOLD.format(number))(pictures))
     mean = keras.layers.Average(dtype="float32", name="mean_of_folds")(answers)

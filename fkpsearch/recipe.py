@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -76,10 +77,11 @@ class Training(Part):
         description="decay a step of the averaged weights that answer; null = over the steps of an epoch; 0 = off",
     )  # fmt: skip
     patience: int | None = Field(None, ge=1, description="epochs without a better validation RMSE before the end")
-    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
         "auto",
-        description="in which it learns; auto = mixed_bfloat16 on a GPU, and on a CPU that multiplies it, by "
-        "TensorFlow; else float32. The model answers in float32",
+        description="in which it learns; auto = mixed_bfloat16 on a GPU that multiplies it (NVIDIA's from 2020 on), "
+        "and on a CPU that does, by TensorFlow; else, and for a hypermodel, float32. Models answer in float32, but a "
+        "hypermodel in what it was told here",
     )
     refit: bool = Field(
         False, description="learn from validation and hold-out too and keep the last epoch: no honest score is left"
@@ -106,7 +108,7 @@ def build_optimizer(
     """
     import keras
 
-    own = getattr(own, "inner_optimizer", own)  # under mixed_float16 Keras wraps it to scale the loss
+    own = getattr(own, "inner_optimizer", own)  # where its author has it scale the loss, which only float16 needs
     rate: Any = training.optimizer.learning_rate if own is None else own.get_config()["learning_rate"]
     if not isinstance(rate, dict):  # as the config of a schedule is
         rate = _scheduled(training, rate, steps_an_epoch)
@@ -205,11 +207,56 @@ def gpu_is_there() -> bool:
             return False
 
 
-def dtype_policy(training: Training) -> str:
-    """The Keras dtype policy; "auto" is half precision wherever that is what the hardware multiplies fastest."""
+@contextmanager
+def building_in(policy: str) -> Iterator[None]:
+    """Layers that are made within have this dtype policy; whatever else is made in this process has its own."""
+    import keras
+
+    others = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(others)
+
+
+def dtype_policy(training: Training, *, our_head: bool = True) -> str:
+    """The Keras dtype policy; "auto" is half precision wherever that is what the hardware multiplies fastest.
+
+    But where the last layer is not ours, as it may answer in steps of half a pixel then, its author has to ask for it.
+    """
     if training.precision != "auto":
         return training.precision
-    return "mixed_bfloat16" if gpu_is_there() or multiplies_bfloat16() else "float32"
+    if not our_head:
+        return "float32"
+    if gpu_is_there():
+        return "mixed_bfloat16" if min(capabilities(), default=BFLOAT16_FROM) >= BFLOAT16_FROM else "float32"
+    return "mixed_bfloat16" if multiplies_bfloat16() else "float32"
+
+
+BFLOAT16_FROM = (8, 0)
+"""The first compute capability (Ampere) that multiplies bfloat16; a T4, P100 or V100 does it in float32, and slower"""
+
+
+def capabilities() -> list[tuple[int, int]]:
+    """CUDA's compute capability of each GPU that the current Keras backend sees, where it has one."""
+    import keras
+
+    match keras.backend.backend():
+        case "tensorflow":
+            from tensorflow import config
+
+            told = [config.experimental.get_device_details(gpu) for gpu in config.list_physical_devices("GPU")]
+            return [tuple(one["compute_capability"]) for one in told if "compute_capability" in one]
+        case "jax":
+            import jax
+
+            words = [str(getattr(device, "compute_capability", "")).split(".") for device in jax.devices()]
+            return [(int(one[0]), int(one[1])) for one in words if len(one) == 2]
+        case _:
+            import torch
+
+            return [torch.cuda.get_device_capability(number) for number in range(torch.cuda.device_count())]
 
 
 def multiplies_bfloat16() -> bool:

@@ -22,7 +22,7 @@ from fkpsearch.last_layer import lend_answers, lent_keypoints, start_at_the_mean
 from fkpsearch.lean import leaning
 from fkpsearch.models.family import ALL, Member
 from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
-from fkpsearch.recipe import Plateau, Training, build_optimizer, dtype_policy, gpu_is_there
+from fkpsearch.recipe import Plateau, Training, build_optimizer, building_in, dtype_policy
 from fkpsearch.settings import Settings
 from fkpsearch.state import Best, Epoch, State, epochs_since_best, restore, state_of
 
@@ -87,7 +87,8 @@ def train(
     ``parts`` are the rows that train and validate: those of the settings' split, unless it is one of several folds'.
     ``on_epoch`` hears of every epoch and may raise to end the training. Before it ``on_state`` is handed what makes
     the state to ``resume`` from: a training that does so hears of its last epoch once more, then goes on to the
-    outcome of one that was never disturbed. A state that is of another model is ignored. Raises Diverged when the
+    outcome of one that was never disturbed. A state that is of another model is ignored;
+    either way its arrays are gone afterwards, as they take as much memory as the training. Raises Diverged when the
     loss or the validation RMSE is not finite, Infeasible when there are no rows to learn from. On a CPU the same
     settings and faces give the same outcome bit for bit (same machine, same number of threads).
     """
@@ -104,7 +105,9 @@ def train(
         history, best = resume.history, replace(resume.best, weights=resume.best.weights or model.get_weights())
         started -= resume.seconds
         on_epoch(history[-1])
-    del resume  # as large as the training itself
+    for values in (resume.variables, *resume.optimizers) if resume else ():
+        values.clear()  # whoever else holds the state: it is as large as the training itself
+    del resume
     while not is_over(history, settings.training):
         row, best = train_epoch(model, answering, learners, settings, validation, history, best)
         history = (*history, row)
@@ -171,12 +174,8 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
     keras.utils.set_random_seed(settings.seed)
     family = settings.model
     training = leaning(training) if settings.augment.flip else training  # nothing but a mirror shows it
-    others = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(dtype_policy(settings.training))
-    try:
+    with building_in(dtype_policy(settings.training, our_head=family.our_head)):
         model = build(settings, training)
-    finally:  # whatever else is built in this process computes as it would have done
-        keras.config.set_dtype_policy(others)
     learners = []
     for member, net in zip(family.members, family.nets(model), strict=True):
         faces = faces_of(member, training)
@@ -188,7 +187,7 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         optimizer = build_optimizer(settings.training, steps, *family.slow(net), family.own_optimizer(net))
         # compiled beside it: whoever loads the model's file could not resolve optimiser and loss
         learner = keras.Model(net.inputs, family.readout.trained_on(net), name=net.name)
-        learner.compile(optimizer=optimizer, loss=family.readout.loss(), jit_compile=gpu_is_there())
+        learner.compile(optimizer=optimizer, loss=family.readout.loss())
         optimizer.build(learner.trainable_variables)  # or TensorFlow traces the first step twice, a second a net
         learners.append(Learner(learner, member.points, faces, steps, training))
     return model, learners
@@ -196,9 +195,7 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
 
 def answering_model(model: Any, settings: Settings) -> Any:
     """What a prepared model answers by: itself, or where it learns in half precision the same in float32."""
-    answering = in_float32(model) if settings.model.our_head else model
-    answering.jit_compile = gpu_is_there()
-    return answering
+    return in_float32(model) if settings.model.our_head else model
 
 
 def build(settings: Settings, training: Faces) -> Any:
@@ -271,6 +268,9 @@ def fit_epoch(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, 
     keep: Any = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: to_go_on.extend(keep.model.get_weights()))
     callbacks = [keep] if model.optimizer.use_ema else []
     logs = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=callbacks)
+    if to_go_on:  # `fit` has left the averages' own memory in the model, and JAX's `predict` gives the model's away
+        for variable in model.trainable_variables:
+            variable.assign(keras.ops.copy(variable))
     return float(logs.history["loss"][0]), to_go_on
 
 
@@ -306,5 +306,5 @@ def warm_up() -> None:
     """Import Keras and run one small training step, so that the first real one finds its threads and code ready."""
     keras = import_keras()
     tiny = keras.Sequential([keras.layers.Conv2D(1, 3), keras.layers.Flatten(), keras.layers.Dense(1)])
-    tiny.compile(optimizer="adam", loss="mse", jit_compile=gpu_is_there())
+    tiny.compile(optimizer="adam", loss="mse")
     tiny.train_on_batch(np.zeros((2, 8, 8, 1), np.float32), np.zeros((2, 1), np.float32))

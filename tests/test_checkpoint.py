@@ -114,6 +114,7 @@ def test_a_resumed_training_comes_to_what_an_undisturbed_one_does(name: str, fac
         assert [row.epoch for row in heard] == list(range(epoch, len(whole.history) + 1))
         assert heard[0] == whole.history[epoch - 1], "the last finished epoch is said once more as it was"
         assert resumed.seconds > state.seconds
+        assert not any((state.variables, *state.optimizers)), "it does not stay in memory a second time"
 
 
 def test_a_checkpoint_of_another_model_is_left_alone_and_the_training_begins_anew(faces: Faces, tmp_path: Path) -> None:
@@ -201,7 +202,7 @@ def test_a_checkpoint_that_takes_long_is_written_as_seldom_as_to_take_a_fiftieth
     checkpoint = Checkpoint(tmp_path, "me")
     for epoch in range(1, 4):
         clock[0] += 0.1
-        checkpoint.write(slow(0.09, epoch))
+        checkpoint.write(slow(0.02, epoch))
     assert written == [1, 2, 3], "short ones are always written"
 
 

@@ -44,6 +44,18 @@ TREE: dict[str, Any] = {
 }  # fmt: skip
 
 
+OWN = """
+import keras
+from keras import layers
+
+
+def build(hp):
+    pictures = keras.Input((96, 96, 1))
+    x = layers.Dense(30)(layers.Flatten()(layers.AveragePooling2D(16)(layers.Rescaling(1 / 255)(pictures))))
+    return keras.Model(pictures, layers.Rescaling(48, offset=47.5)(x))
+"""
+
+
 def settings_for(**sections: Any) -> Settings:
     return settings_of({**TREE, **sections}, "x")
 
@@ -138,6 +150,21 @@ def test_the_model_is_the_mean_of_its_nets_and_each_answers_its_own_fold(
         answers = net[part.validation, faces.population[part.validation]]
         mine = np.isin(whole.outcome.rows, part.validation)
         np.testing.assert_allclose(answers, whole.outcome.predictions[mine], atol=1e-3)
+
+
+def test_nets_of_ones_own_answer_in_the_precision_in_which_they_were_scored(faces: Faces, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    settings = settings_for(
+        model={"kind": "hypermodel", "source": f"{tmp_path / 'mine.py'}:build"},
+        training={"epochs": 2, "batch_size": 8, "precision": "mixed_bfloat16"},
+        validation={"folds": 2},
+    )
+    outcome = train_folds(settings, faces)
+    for number, part in enumerate(cut(settings.split, settings.validation, faces), start=1):
+        pictures = np.array(faces.images[part.validation])[..., None]
+        answers = np.asarray(outcome.model.get_layer(f"fold_{number}").predict(pictures, verbose=0), np.float32)
+        mine = np.isin(outcome.rows, part.validation)
+        np.testing.assert_allclose(answers.reshape(-1, 15, 2), outcome.predictions[mine], atol=1e-3)
 
 
 @pytest.mark.parametrize("epoch", [3, 5, 9], ids=["at the end of the first", "in the second", "at the very end"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import math
 import os
 import subprocess
@@ -20,6 +21,7 @@ from fkpsearch.errors import Diverged, Stopped
 from fkpsearch.keypoints import mean_keypoints, rmse
 from fkpsearch.last_layer import lend_answers
 from fkpsearch.loss import masked_squared_error
+from fkpsearch.models.readouts import AnyReadout, Dense, Dsnt, Simcc
 from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, Plateau, Training, build_optimizer, dtype_policy
 from fkpsearch.settings import Settings, settings_of
 from fkpsearch.train import Epoch, fit_epoch, train
@@ -215,9 +217,28 @@ def test_a_cpu_learns_in_half_precision_where_it_multiplies_it(
     assert dtype_policy(Training()) == policy
     assert dtype_policy(Training(precision="mixed_bfloat16")) == "mixed_bfloat16"
     assert dtype_policy(Training(precision="float32")) == "float32"
+    assert dtype_policy(Training(), our_head=False) == "float32", "unless its author asks for it"
+    assert dtype_policy(Training(precision="mixed_bfloat16"), our_head=False) == "mixed_bfloat16"
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
     monkeypatch.setattr("fkpsearch.recipe.gpu_is_there", lambda: False)
     assert dtype_policy(Training()) == "float32", "XLA's convolutions on a CPU are another matter"
+
+
+@pytest.mark.parametrize(
+    ("found", "policy"),
+    [
+        ([{"compute_capability": (7, 5), "device_name": "Tesla T4"}], "float32"),
+        ([{"compute_capability": (8, 0)}, {"compute_capability": (7, 0)}], "float32"),
+        ([{"compute_capability": (9, 0)}], "mixed_bfloat16"),
+        ([{"device_name": "of another maker"}], "mixed_bfloat16"),
+    ],
+)
+def test_a_gpu_learns_in_half_precision_where_all_that_are_seen_multiply_it(
+    found: list[dict[str, Any]], policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _: list(range(len(found))))
+    monkeypatch.setattr("tensorflow.config.experimental.get_device_details", lambda number: found[number])
+    assert dtype_policy(Training()) == policy
 
 
 def test_a_plateau_lowers_the_rate() -> None:
@@ -285,11 +306,17 @@ def test_the_same_settings_and_data_give_the_same_rmse_bit_for_bit(faces96: Path
     assert first == second
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_two_epochs_train_on_every_backend_that_is_installed(backend: str, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("backend", "readout"),
+    [("tensorflow", Dense()), *itertools.product(["jax", "torch"], [Dense(), Simcc(), Dsnt()])],
+)
+def test_two_epochs_train_on_every_backend_that_is_installed(
+    backend: str, readout: AnyReadout, tiny: Path, tmp_path: Path
+) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     settings = settings_for(epochs=2, averaging=0.5, optimizer={"kind": "adamw", "learning_rate": 0.01})
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"readout": readout})})
     found = train_in_a_process(settings, tiny, tmp_path, backend).split()
     assert found[2] == "2"
     assert 0 < float.fromhex(found[1]) < 10
