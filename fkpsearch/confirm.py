@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xxhash
 
 from fkpsearch.data import Data
 from fkpsearch.errors import ExportError, Problem, StudyError
@@ -45,6 +46,9 @@ LEAST_ROUNDS = 2
 
 NAME = "trial_"
 """With a trial's number, what its settings are called in a round"""
+
+LONGEST = 200
+"""Letters of a folder's name; most file systems take 255 bytes"""
 
 DECIDED, OUT = 0.95, 0.01
 """Probabilities of being the best, above which it is over and below which a setting trains no more"""
@@ -155,7 +159,7 @@ def confirm(
     """
     if data.faces.fingerprint != ledger.facts.fingerprint:
         raise StudyError(Problem(str(data.folder), "is not the data of this study", advice="name it with --data"))
-    folder = ledger.folder / "confirm" / "-".join(["trials", *map(str, sorted(one.trial for one in leaders))])
+    folder = ledger.folder / "confirm" / folder_name(sorted(one.trial for one in leaders))
     shared = overlap(leaders[0].settings, data)
     rounds: list[Round] = []
     racing = list(leaders)
@@ -172,6 +176,12 @@ def confirm(
         if found.decided or number >= seeds:
             return found
         racing = [one for one in racing if one.trial in found.racing]
+
+
+def folder_name(trials: Sequence[int]) -> str:
+    """Of the rounds of these trials; no file system takes fifty numbers in a name."""
+    name = "-".join(["trials", *map(str, trials)])
+    return name if len(name) <= LONGEST else f"trials-{len(trials)}-{xxhash.xxh3_64_hexdigest(name.encode())}"
 
 
 def read_confirmation(study: Path) -> Confirmation | None:

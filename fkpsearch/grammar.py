@@ -37,6 +37,18 @@ BROKEN = Fixed(None)
 """Stands for a node that could not be read, so that reading goes on to the next problem."""
 
 
+def are_answers(name: str, of: dict[str, Any]) -> bool:
+    """Whether ``name`` holds what a hypermodel is answered, by whatever names it has (``a/rate``); ranges are not."""
+    child = of[name]
+    plain = isinstance(child, dict) and all(isinstance(one, SCALAR) for one in child.values())
+    return plain and name == "values" and of.get("kind") == "hypermodel"
+
+
+def answers(values: dict[str, Any]) -> Group:
+    """Those as they stand."""
+    return Group({name: Fixed(value) for name, value in values.items()})
+
+
 class Judge:
     """Goes through plain data of the file ``place`` and keeps every problem on the way."""
 
@@ -86,7 +98,12 @@ class Reader(Judge):
         """Any mapping without a word of the grammar."""
         for name in value:
             self.name(name, path)
-        return Group({name: self.node(child, join(path, name)) for name, child in value.items()})
+        return Group(
+            {
+                name: answers(child) if are_answers(name, value) else self.node(child, join(path, name))
+                for name, child in value.items()
+            }
+        )
 
     def name(self, name: str, path: str) -> None:
         """Names make up the names of parameters, between dots."""

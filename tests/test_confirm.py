@@ -22,6 +22,7 @@ from fkpsearch.card import confirmed_of, spread_of
 from fkpsearch.confirm import (
     Confirmation,
     confirm,
+    folder_name,
     leaders_of,
     numbers_of,
     read_confirmation,
@@ -75,6 +76,13 @@ def made(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def ledger(made: Path, tmp_path: Path) -> Ledger:
     return read(Path(shutil.copytree(made, tmp_path / "studies" / "x")))
+
+
+def test_fifty_leaders_have_a_folder_whose_name_a_file_system_takes() -> None:
+    assert folder_name([3, 7, 9]) == "trials-3-7-9"
+    names = [folder_name(range(first, first + 50)) for first in (1000, 1001)]
+    assert len(set(names)) == 2
+    assert max(map(len, names)) < 100
 
 
 class Trainer:

@@ -16,6 +16,7 @@ import pytest
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Float, Int
 
 from fkpsearch.asking import answer, check_source, decide, question_of
+from fkpsearch.confirm import Leader, space_of_round
 from fkpsearch.data import load_data
 from fkpsearch.errors import InputError, ModelError, SpaceError
 from fkpsearch.ledger import Ledger
@@ -27,7 +28,7 @@ from fkpsearch.run_folder import read_validation
 from fkpsearch.settings import Settings, read_settings, settings_of, write_settings
 from fkpsearch.shipment import export
 from fkpsearch.sizes import sizes
-from fkpsearch.space import parse_space
+from fkpsearch.space import Given, parse_space
 from fkpsearch.study import search
 
 MINE = """
@@ -261,6 +262,17 @@ def test_values_may_have_names_that_no_space_has(mine: str, tmp_path: Path) -> N
     settings = settings_of({"model": model}, "x")
     write_settings(settings, tmp_path / "settings.yaml")
     assert read_decided(tmp_path / "settings.yaml") == settings
+
+
+def test_settings_with_such_names_can_be_confirmed(study: Ledger, mine: str) -> None:
+    values = {"repeat": 3, "conv/units": 4, "choice": "a"}
+    odd = settings_of({"model": {"kind": "hypermodel", "source": f"{mine}:flat", "values": values}}, "x")
+    searched = read_settings(study.trial_folder(0) / "settings.yaml")
+    assert "rate/of/learning" in searched.model.model_dump()["values"]
+    leaders = [Leader(trial, 3.0, settings) for trial, settings in enumerate((searched, odd))]
+    space = space_of_round(leaders, 1, study)
+    for given, leader in zip(space.enqueued(), leaders, strict=True):
+        assert settings_of(space.sample(Given(given)), "x").model == leader.settings.model
 
 
 @pytest.fixture(scope="module")
