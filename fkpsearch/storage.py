@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from fkpsearch.errors import DiskFull, FkpError, Problem, StudyError, chain_of
 
@@ -50,7 +50,7 @@ HIDDEN = "***"
 
 def default_url(folder: Path) -> str:
     """The database of a study that is told no other."""
-    return f"sqlite:///{folder.resolve() / DATABASE}"
+    return f"sqlite:///{quote(str(folder.resolve() / DATABASE))}"
 
 
 def one_host_only(url: str) -> bool:
@@ -76,8 +76,8 @@ def place_of(url: str) -> str:
 
 def _file_of(url: str) -> Path:
     """The file of a storage that is one."""
-    scheme, _, rest = url.rpartition("://")
-    return Path(rest.removeprefix("/").partition("?")[0] if scheme == "sqlite" else rest)
+    rest = url.rpartition("://")[2]
+    return Path(unquote(rest.removeprefix("/").partition("?")[0]) if _scheme(url) == "sqlite" else rest)
 
 
 def hide_password(text: str, url: str) -> str:
@@ -192,8 +192,8 @@ def _backend(url: str, *, read_only: bool) -> BaseStorage:
     from fkpsearch.database import open_database, sqlite_to_read
 
     address = make_url(_DRIVERS[scheme][0] + "://" + rest)
-    if scheme == "sqlite" and read_only:
-        address = sqlite_to_read(_file_of(url))
+    if scheme == "sqlite":  # not every SQLAlchemy reads percent signs in it
+        address = sqlite_to_read(_file_of(url)) if read_only else address.set(database=str(_file_of(url)))
     return Cache(open_database(address, read_only=read_only))
 
 

@@ -15,7 +15,7 @@ from storages import opened, trials_in
 
 from fkpsearch.errors import DiskFull, StudyError
 from fkpsearch.journal import HolderLock
-from fkpsearch.storage import default_url, open_storage, storage_errors
+from fkpsearch.storage import default_url, open_storage, place_of, storage_errors
 
 
 def test_neither_a_reader_nor_a_writer_of_sqlite_waits_for_the_other(tmp_path: Path) -> None:
@@ -35,6 +35,18 @@ def test_neither_a_reader_nor_a_writer_of_sqlite_waits_for_the_other(tmp_path: P
         study.ask()
         assert reader.execute("SELECT count(*) FROM trials").fetchone() == (1,)
     assert len(trials_in(url)) == 2
+
+
+@pytest.mark.parametrize("name", ["My%20Drive", "what? now", "50% #1"])
+def test_a_study_lies_in_its_folder_whatever_that_is_called(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    _, study = opened(default_url(folder))
+    study.ask()
+    assert (folder / "study.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(trials_in(default_url(folder))) == 1
+    assert place_of(default_url(folder)) == str(folder / "study.db")
 
 
 def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
