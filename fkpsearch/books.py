@@ -56,6 +56,10 @@ def losses() -> Iterator[None]:
         raise Lost(str(why)) from None
 
 
+TURN = 1.0
+"""Seconds that trials without a training may take in one go"""
+
+
 @dataclass
 class Job:
     """A claimed trial on its way to an end, through one child or several."""
@@ -125,7 +129,10 @@ class Books:
         return trials
 
     def take(self) -> Job | None:
-        """The next trial to train. None where the budget has none left, or where too many wait for their twins."""
+        """The next trial to train. None where the budget has none left, where too many wait for their twins, and
+        after a second of trials that end without a training: lease, Ctrl-C and children want their turn.
+        """
+        end = time.monotonic() + TURN
         while len(self.held) <= self.room:
             self.engine.propose(self.budget.trials)
             trials = self._survey()
@@ -145,6 +152,8 @@ class Books:
                 raise
             if job:
                 return job
+            if time.monotonic() > end:
+                break
         return None
 
     def _settle(self, trial: Trial, trials: list[FrozenTrial]) -> Job | None:
@@ -187,6 +196,8 @@ class Books:
                 to_train.append(self._on_disk(job))
             elif twin.state.is_finished():
                 self._tell_copy(job, twin)
+            elif twin.state.name == "WAITING":  # put back by another: nobody trains it, and its number comes first
+                self.give_back(job)
             else:
                 still.append(job)
         self.held = still

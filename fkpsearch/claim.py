@@ -96,7 +96,7 @@ def reclaim(ledger: Ledger, lease: Lease, mine: Collection[int]) -> None:
     known = records(ledger.study) if running else {}
     for trial in running:
         owner = trial.user_attrs.get(OWNER)
-        is_orphan = owner == lease.id or lease.is_dead(owner or "", known)
+        is_orphan = owner == lease.id or lease.is_dead(owner or "", known, trial._trial_id)
         if is_orphan and _take_over(ledger, trial._trial_id, owner):  # else another was faster, and may run it by now
             _retire_or_put_back(ledger, trial)
 

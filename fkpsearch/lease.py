@@ -101,6 +101,7 @@ class Lease:
         self._study, self._one_host, self._length, self._clock = study, one_host, length, clock
         self._record = asdict(this_process(workers))
         self._due = 0.0
+        self._lapsed = False
         self._renewed = _awake()
         self._watched: dict[str, tuple[int, float]] = {}
         self._outages = self._outages_so_far()
@@ -113,16 +114,21 @@ class Lease:
         """Be known."""
         self._write(ended=False)
 
-    def renew(self) -> bool:
-        """Renew where it is time to; False where the lease was over before, so that others may have taken the trials.
+    def renew(self) -> None:
+        """Renew where it is time to."""
+        if self._clock() < self._due:
+            return
+        before = self._renewed
+        self._write(ended=False)
+        self._lapsed |= self._renewed - before > self._length  # the time that the writing took included
+
+    def has_lapsed(self) -> bool:
+        """Whether the lease was over since this was last asked, so that others may have taken the trials.
 
         A machine that slept or a supervisor that was stopped comes back to such a lease.
         """
-        if self._clock() < self._due:
-            return True
-        before = self._renewed
-        self._write(ended=False)
-        return self._renewed - before <= self._length  # the time that the writing took included
+        lapsed, self._lapsed = self._lapsed, False
+        return lapsed
 
     def end(self) -> None:
         """Be gone: whoever finds a trial of this supervisor may take it at once."""
@@ -133,8 +139,8 @@ class Lease:
         self._study._storage.set_study_user_attr(self._study._study_id, RECORD + self.id, self._record)
         self._due, self._renewed = self._clock() + self._renewal, _awake()
 
-    def is_dead(self, owner: str, known: Mapping[str, Record]) -> bool:
-        """Whether the supervisor ``owner`` is gone for good; ``""`` for one that has not said its name yet.
+    def is_dead(self, owner: str, known: Mapping[str, Record], trial: int = -1) -> bool:
+        """Whether the supervisor ``owner`` is gone for good; ``""`` for one that has yet to say its name on ``trial``.
 
         ``known`` are the study's records, read after the trial that names the owner. To be asked again and again:
         a supervisor of another machine is dead only when it was watched for the length of a lease.
@@ -145,7 +151,7 @@ class Lease:
         record = known.get(owner)
         if record is None:
             others = [one for key, one in known.items() if key != self.id and not self._is_known_dead(one)]
-            return not others or self._stands_still(f"?{owner}", 0)
+            return not others or self._stands_still(f"?{owner}:{trial}", 0)
         return self._is_known_dead(record) or self._stands_still(owner, record.beat)
 
     def _is_known_dead(self, record: Record) -> bool:

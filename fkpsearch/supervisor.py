@@ -144,8 +144,9 @@ class Supervisor:
     def hear(self, slot: Slot) -> None:
         """The messages of a child at work. Raises ChildDied."""
         while slot.child and slot.attempt and (message := slot.child.receive(0)):
-            slot.heard = time.monotonic()
-            if end := slot.attempt.hear(message):
+            end = slot.attempt.hear(message)
+            slot.heard = time.monotonic()  # after the answer, which may have waited for a database that was away
+            if end:
                 self.finish(slot, end)
 
     def hear_warm(self, one: Warm) -> None:
@@ -222,7 +223,8 @@ class Supervisor:
 
     def look(self) -> None:
         """What is seen to about once a second."""
-        if not self.books.lease.renew():
+        self.books.lease.renew()
+        if self.books.lease.has_lapsed():
             lost = self.books.lost()
             self._again = [job for job in self._again if job not in lost]
             for slot in self.slots:
@@ -257,7 +259,9 @@ class Supervisor:
             rule = f"took {taken / 2**20:,.0f} MiB of memory, study.limits.memory is {limits.memory / 2**20:,.0f} MiB"
             self.finish(slot, End("PRUNED", reason=rule, constraint="memory"))
         elif time.monotonic() - slot.heard > limits.silence:
-            raise ChildDied(f"the training process said nothing for {limits.silence:g} s")
+            self.hear(slot)  # what it has said while this supervisor waited for a database
+            if slot.child and time.monotonic() - slot.heard > limits.silence:
+                raise ChildDied(f"the training process said nothing for {limits.silence:g} s")
 
     def spent(self) -> float:
         """GPU seconds of all trials so far, those of this moment included."""

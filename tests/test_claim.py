@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections import Counter
@@ -12,12 +13,14 @@ from typing import Any
 
 import optuna
 import pytest
+import tiny
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from optuna.trial import TrialState
 from tiny import space_of
 
+from fkpsearch import books
 from fkpsearch import lease as lease_room
 from fkpsearch.artifacts import open_artifacts
 from fkpsearch.attempt import End
@@ -30,6 +33,7 @@ from fkpsearch.ledger import OWNER, Facts, begin
 from fkpsearch.patience import Patience
 from fkpsearch.patient import Patient
 from fkpsearch.shelf import Shelf
+from fkpsearch.space import Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -69,7 +73,13 @@ class Supervisor:
     """One of several at a study, each with a storage, a lease and a clock of its own."""
 
     def __init__(
-        self, folder: Path, memory: Memory, host: str, clocks: dict[str, float], watch: Callable[[Event], None]
+        self,
+        folder: Path,
+        memory: Memory,
+        host: str,
+        clocks: dict[str, float],
+        watch: Callable[[Event], None] = lambda _: None,
+        space: Space = SPACE,
     ) -> None:
         patience = Patience("memory", 0, lambda: False, lambda _: None, str, lambda _: None)
         storage = Patient(lambda: memory, patience)
@@ -77,7 +87,7 @@ class Supervisor:
         self._memory = memory
         facts = Facts("optuna", 3, "data", "f" * 8, 9.0)
         self.host, self._clocks = host, clocks
-        self.ledger = begin(folder, SPACE, facts, seed_matters=False, storage=storage)
+        self.ledger = begin(folder, space, facts, seed_matters=False, storage=storage)
         self.lease = Lease(self.ledger.study, clock=lambda: clocks[host])
         self.lease._record["boot"] = host
         storage.owner = self.lease.id
@@ -104,7 +114,8 @@ class Supervisor:
 
     def look(self) -> None:
         """As a supervisor does once a second."""
-        if not self.lease.renew():
+        self.lease.renew()
+        if self.lease.has_lapsed():
             lost = self.books.lost()
             self.jobs = [job for job in self.jobs if all(job is not one for one in lost)]
         self.look_for_orphans()
@@ -293,6 +304,81 @@ class Sharing(RuleBasedStateMachine):
         finally:
             self.patch.undo()
             shutil.rmtree(self.folder)
+
+
+ONE = (
+    tiny.SPACE.replace("{int: [1, 3]}", "1")
+    .replace("[2, 4, 8]", "[2]")
+    .replace("{float: [1e-4, 1e-1], log: true}", "0.01")
+)
+"""A space of one setting: all its trials are twins"""
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Supervisor, Supervisor]:
+    """Two at such a study on one machine."""
+    monkeypatch.setattr(books, "TURN", math.inf)
+    memory, clocks, space = Memory(), {"one": 0.0}, space_of(text=ONE, pruner="never")
+    first, second = (Supervisor(tmp_path, memory, "one", clocks, space=space) for _ in range(2))
+    return first, second
+
+
+def finished(one: Supervisor) -> int:
+    return len(one.ledger.finished())
+
+
+def test_a_trial_whose_twin_was_put_back_waits_behind_it(two: tuple[Supervisor, Supervisor]) -> None:
+    first, second = two
+    first.take()
+    second.take()
+    assert ([job.trial.number for job in first.jobs], second.jobs) == ([0], [])
+    assert [job.trial.number for job in second.books.held] == [1, 2, 3]
+    first.leave()
+    second.look()
+    assert not second.books.held
+    second.take()
+    assert [job.trial.number for job in second.jobs] == [0]
+    second.finish(0, "COMPLETE")
+    second.take()
+    copies = [trial.user_attrs.get("copy_of") for trial in second.ledger.trials]
+    assert (finished(second), copies) == (TRIALS, [None] + [0] * (TRIALS - 1))
+
+
+def test_many_copies_in_a_row_leave_the_others_their_turn(
+    two: tuple[Supervisor, Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = two
+    one.take()
+    one.finish(0, "COMPLETE")
+    monkeypatch.setattr(books, "TURN", 0.0)
+    for copies in range(1, TRIALS):
+        one.take()
+        assert (finished(one), one.jobs) == (1 + copies, [])
+
+
+def test_a_lease_that_was_over_is_told_once_whoever_has_renewed_it_since(
+    two: tuple[Supervisor, Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease, awake = two[0].lease, [lease_room._awake()]
+    monkeypatch.setattr(lease_room, "_awake", lambda: awake[0])
+    lease._due = 0.0
+    lease.renew()
+    lease.has_lapsed()
+    awake[0] += LEASE + 1
+    lease._due = 0.0
+    lease.renew()  # as a transfer does
+    lease.renew()
+    assert (lease.has_lapsed(), lease.has_lapsed()) == (True, False)
+
+
+def test_a_trial_without_an_owner_is_watched_for_itself(two: tuple[Supervisor, Supervisor]) -> None:
+    one, other = two
+    known = lease_room.records(one.ledger.study)
+    assert other.lease.id in known
+    assert not one.lease.is_dead("", known, trial=1)
+    one._clocks["one"] += LEASE + 1
+    assert not one.lease.is_dead("", known, trial=2), "it was seen for the first time"
+    assert one.lease.is_dead("", known, trial=1)
 
 
 Sharing.TestCase.settings = settings(
