@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -14,6 +15,7 @@ from fkpsearch.importance import LEAST, Importance
 from fkpsearch.keypoints import POPULATIONS
 from fkpsearch.landscape import axes_of, said, short_names
 from fkpsearch.lint import common_split
+from fkpsearch.naming import words_for
 from fkpsearch.page import Section, caption, cards, chart, more, pictures, plain, plate, table
 from fkpsearch.plates import answered_face, mean_face, training_samples, typical
 from fkpsearch.references import DECK, LEADERBOARD
@@ -27,6 +29,8 @@ KEYPOINTS = '<b class="given">blue</b> = given, <b class="predicted">red</b> = p
 ACROSS = 7
 """Parameters in the figure of parallel coordinates, those that decide most"""
 
+DOTS = 5
+"""Trials at least that a map of two parameters is drawn of: others may be of other branches, and have one of them"""
 
 TYPICAL = 6
 """Faces shown first"""
@@ -126,8 +130,9 @@ def settings(found: Findings) -> Section:
         swipe=True,
     )  # fmt: skip
     common = found.weights.common
-    numbers = [name for name in order if not axes[name].options][:2]
-    if len(numbers) == 2 and common.enough:
+    pairs = itertools.combinations([name for name in order if not axes[name].options], 2)
+    numbers = next((pair for pair in pairs if sum(set(pair) <= one.params.keys() for one in common.trials) >= DOTS), ())
+    if numbers and common.enough:
         body += chart(
             figures.contour(common.trials, common.values, axes[numbers[0]], axes[numbers[1]]), "contour",
             f"The RMSE at epoch {found.weights.epoch} between the trials (dots), smoothed, over the two numbers that "
@@ -287,7 +292,7 @@ def _whose(look: Look) -> str:
 
 
 def _holdout_words(found: Findings) -> str:
-    name = plain(found.ledger.folder.resolve().name)
+    name = plain(words_for(found.ledger))
     if not found.looks:
         return (
             "<p>The validation RMSE is a little flattering, since the search chose by it. The score to believe is the "

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fkpsearch.naming import STUDIES, words_for
 from fkpsearch.options import (
-    STUDIES,
     DataNow,
     PerGpu,
     Storage,
@@ -18,7 +18,6 @@ from fkpsearch.options import (
     StudyArgument,
     Workers,
     open_data,
-    study_argument,
     this_command,
 )
 from fkpsearch.screen import console
@@ -84,7 +83,7 @@ def confirm(
         return
     console().print(confirmed_view(found))
     best = found.settings[0].trial
-    typer.echo(f"next: fkpsearch export {study_argument(ledger.folder)} --trial {best} --to out")
+    typer.echo(f"next: fkpsearch export {words_for(ledger)} --trial {best} --to out")
 
 
 def named(event: Event, space: Space) -> Event:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from fkpsearch.figures import key_figures
 from fkpsearch.importance import LEAST
 from fkpsearch.lease import at_work
 from fkpsearch.ledger import COPY, Ledger, counts_as_best
+from fkpsearch.naming import words_for
 from fkpsearch.onlooker import Additions
 from fkpsearch.shelf import METRICS
 from fkpsearch.status import status_of
@@ -69,7 +69,7 @@ def study_note(standing: Mapping[str, Any], exhibits: Exhibits, study_id: int) -
     if "report.html" in exhibits.of_the_study():
         lines += [f"[The report](/artifacts/{study_id}/{id_of(STUDY, 'report.html')})", ""]
     if best:
-        lines += [_code(f"fkpsearch export {_study(exhibits.ledger)} --to out")]
+        lines += [_code(f"fkpsearch export {words_for(exhibits.ledger)} --to out")]
     if (complete := standing["trials"]["COMPLETE"]) < LEAST:
         lines += [
             "",
@@ -96,7 +96,7 @@ def trial_note(trial: FrozenTrial, ledger: Ledger, *, is_best: bool, files: Sequ
     if texts := [f"[{name}]({where[name]})" for name in METRICS if name in where]:
         lines.append(f"All of it: {', '.join(texts)}")
     if counts_as_best(trial):
-        lines.append(_code(f"fkpsearch export {_study(ledger)} --to out --trial {trial.number}"))
+        lines.append(_code(f"fkpsearch export {words_for(ledger)} --to out --trial {trial.number}"))
     return "\n\n".join(lines)
 
 
@@ -112,11 +112,6 @@ def _outcome(trial: FrozenTrial, ledger: Ledger, *, is_best: bool) -> str:
     if value >= mean:
         return f"{line}: **nothing was learnt**, the mean keypoint has {pixels(mean)} px."
     return f"{line}; the mean keypoint has {pixels(mean)} px." + (" The best so far." if is_best else "")
-
-
-def _study(ledger: Ledger) -> str:
-    """How the command line is told which study: one in a storage of its own by its name."""
-    return shlex.quote(str(ledger.folder if ledger.url is None else ledger.folder.name))
 
 
 def _code(text: str) -> str:

@@ -59,8 +59,6 @@ SPACE_TEXT = "space:"
 COMPLETE_FACTS = "complete"
 """The study attribute that says that all facts are recorded"""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -117,6 +115,10 @@ class Ledger:
         return trial_folder(self.folder, number)
 
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What a study may be called"""
+
+
 def training_seed(study_seed: int, trial_number: int) -> int:
     """The seed of a trial's training: a function of study and trial, never of the process that trains it."""
     return int(np.random.SeedSequence([study_seed, trial_number]).generate_state(1)[0] >> 1)
@@ -124,7 +126,7 @@ def training_seed(study_seed: int, trial_number: int) -> int:
 
 def named_folder(name: str, studies: Path) -> Path:
     """The folder of a new or old study by name. Raises StudyError for a name that is no plain file name."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise StudyError(
             Problem("--name", "must be letters, digits, `.`, `_` or `-`, so that it stays in the studies folder", name)
         )
@@ -133,7 +135,7 @@ def named_folder(name: str, studies: Path) -> Path:
 
 def find_folder(study: str, studies: Path) -> Path:
     """An existing study by its name under ``studies`` or by its folder. Raises StudyError."""
-    candidates = [studies / study] if _NAME.fullmatch(study) else []
+    candidates = [studies / study] if NAME.fullmatch(study) else []
     for folder in (*candidates, Path(study)):
         if (folder / DATABASE).is_file():
             return folder
@@ -144,7 +146,7 @@ def find_folder(study: str, studies: Path) -> Path:
 
 def find(study: str, studies: Path, url: str | None = None) -> Ledger:
     """An existing study, to look at: in its folder, else by its name in the storage of ``url``. Raises StudyError."""
-    folder = named_folder(study, studies) if url and _NAME.fullmatch(study) else None
+    folder = named_folder(study, studies) if url and NAME.fullmatch(study) else None
     if folder is not None and not (folder / DATABASE).exists():
         return read(folder, url)
     return read(find_folder(study, studies))
@@ -218,18 +220,17 @@ def join(folder: Path, storage: BaseStorage, url: str, patience: float) -> Ledge
     all its facts, within ``patience`` seconds.
     """
     end = time.monotonic() + patience
-    with held(folder):
-        while True:
-            try:
-                study = _load(folder, storage, url)
-                if known := _recorded(study, url):
-                    return Ledger(folder, _own_space(folder, None, known), _facts(folder, known), study, url)
-            except StudyError:
-                if time.monotonic() > end:
-                    raise
+    while True:  # held by nobody: whoever is to begin the study may be about to, in the same folder
+        try:
+            study = _load(folder, storage, url)
+            if (known := _recorded(study, url)) and TRIALS in study.user_attrs:  # else it is yet to be said how many
+                return Ledger(folder, _own_space(folder, None, known), _facts(folder, known), study, url)
+        except StudyError:
             if time.monotonic() > end:
-                raise StudyError(Problem(folder.name, "was begun, but never finished: `fkpsearch run` it again"))
-            time.sleep(1)
+                raise
+        if time.monotonic() > end:
+            raise StudyError(Problem(folder.name, "was begun, but never finished: `fkpsearch run` it again"))
+        time.sleep(1)
 
 
 def read(folder: Path, url: str | None = None) -> Ledger:
@@ -257,9 +258,8 @@ def _make(folder: Path, storage: BaseStorage, url: str | None) -> tuple[optuna.S
     """The study, and whether it was made just now."""
     import optuna
 
-    if url is None and optuna.get_all_study_names(storage):
-        # by itself, not by the folder's name: the folder may have been renamed
-        return optuna.load_study(study_name=None, storage=storage), False
+    if url is None and (name := _own_study(folder, storage)):
+        return optuna.load_study(study_name=name, storage=storage), False
     if url is not None and (folder / DATABASE).exists():
         advice = "give this one another --name, or leave --storage out"
         raise StudyError(Problem(str(folder), "is a study with a database of its own", safe_url(url), advice))
@@ -269,13 +269,30 @@ def _make(folder: Path, storage: BaseStorage, url: str | None) -> tuple[optuna.S
         return optuna.load_study(study_name=folder.resolve().name, storage=storage), False
 
 
+def _own_study(folder: Path, storage: BaseStorage) -> str:
+    """The name of the study in a database of its own, "" where there is none yet. Raises StudyError.
+
+    It is not the folder's, which may have been renamed. Other tools may have made studies beside it.
+    """
+    import optuna
+
+    names = optuna.get_all_study_names(storage)
+    if len(names) > 1:
+        summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+        names = [one.study_name for one in summaries if "fingerprint" in one.user_attrs]
+        if len(names) != 1:
+            rule, all_of_them = "has several studies, and may have one", [one.study_name for one in summaries]
+            raise StudyError(Problem(str(folder / DATABASE), rule, all_of_them, "delete the others with `optuna`"))
+    return names[0] if names else ""
+
+
 def _load(folder: Path, storage: BaseStorage, url: str | None) -> optuna.Study:
     import optuna
 
     if url is None:
-        if not optuna.get_all_study_names(storage):
+        if not (name := _own_study(folder, storage)):
             raise StudyError(Problem(str(folder), "has no study in it yet", advice="`fkpsearch run` begins it"))
-        return optuna.load_study(study_name=None, storage=storage)
+        return optuna.load_study(study_name=name, storage=storage)
     try:
         return optuna.load_study(study_name=folder.resolve().name, storage=storage)
     except KeyError:

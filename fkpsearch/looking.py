@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fkpsearch.options import STUDIES, DataNow, Storage, StudiesFolder, StudyArgument, this_command
+from fkpsearch.naming import STUDIES
+from fkpsearch.options import DataNow, Storage, StudiesFolder, StudyArgument, this_command
 from fkpsearch.screen import console, progress
 
 

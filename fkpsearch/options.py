@@ -15,8 +15,6 @@ from fkpsearch.screen import progress, spinner
 if TYPE_CHECKING:
     from fkpsearch.data import Data
 
-STUDIES = Path("studies")
-
 DataFolder = Annotated[str, typer.Option("--data", help="Folder with Kaggle's files, or `demo`.", metavar="DIR")]
 DataNow = Annotated[str | None, typer.Option("--data", help="Where the study's data is now.", metavar="DIR")]
 StudiesFolder = Annotated[Path, typer.Option("--studies", help="Where studies live.", metavar="DIR")]
@@ -69,11 +67,6 @@ def seconds_of(text: str | None) -> float:
     if not 0 < seconds < float("inf"):
         raise InputError(Problem("--timeout", "must be a duration such as 90s, 30m or 2h", text))
     return seconds
-
-
-def study_argument(folder: Path) -> str:
-    """How to name a study on the command line: by name alone where it lies in ``studies``."""
-    return folder.name if folder.parent == STUDIES else shlex.quote(str(folder))
 
 
 def this_command() -> str:

@@ -11,6 +11,7 @@ from fkpsearch.curves import value_of
 from fkpsearch.findings import Findings, Tick, gather
 from fkpsearch.lease import at_work
 from fkpsearch.ledger import ENVIRONMENT, Ledger
+from fkpsearch.naming import places_of, words_for
 from fkpsearch.page import Section, more, page, plain, table, write_page
 from fkpsearch.sequels import sequels
 
@@ -51,11 +52,11 @@ def write_report(
 def again(found: Findings, command: str) -> Section:
     """How to go on from here, and what all this ran on."""
     ledger, best = found.ledger, found.best.number
-    name = shlex.quote(ledger.folder.resolve().name)
+    name, own = words_for(ledger), shlex.join([ledger.folder.resolve().name, *places_of(ledger)])
     commands = [
         (f"fkpsearch export {name} --to out", f"trial {best} as a model; scores the hold-out"),
         (f"fkpsearch replay {name} --trial {best}", "trains it again: does the value come back?"),
-        (f"fkpsearch run SPACE --name {name} --trials N", "goes on; SPACE is the file the study was begun with"),
+        (f"fkpsearch run SPACE --name {own} --trials N", "goes on; SPACE is the file the study was begun with"),
         (f"fkpsearch report {name}", "writes this page anew"),
     ]
     body = "".join(f"<p><code>{plain(words)}</code><br><small>{plain(why)}</small></p>" for words, why in commands)

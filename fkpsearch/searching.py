@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fkpsearch.errors import InputError, Problem
+from fkpsearch.naming import STUDIES, words_for
 from fkpsearch.options import (
-    STUDIES,
     DataFolder,
     DataNow,
     PerGpu,
@@ -23,7 +23,6 @@ from fkpsearch.options import (
     Workers,
     open_data,
     seconds_of,
-    study_argument,
     this_command,
 )
 from fkpsearch.screen import console, hushed, on_a_terminal, progress, watching
@@ -200,6 +199,7 @@ def migrate(
     with progress("carrying") as tick:
         carry(plan, tick)
     named = f" --name {folder.name}" if folder.name != own_name else ""
+    named += "" if studies == STUDIES else f" --studies {shlex.quote(str(studies))}"
     typer.echo(f"{len(plan.kept)} trials carried into {folder}")
     typer.echo(f"next: fkpsearch run {shlex.quote(new_space)}{named} --trials N, these {len(plan.kept)} included")
 
@@ -305,4 +305,4 @@ def say_result(ledger: Ledger, trials: int) -> None:
         typer.echo(
             f"best: trial {best.number}, validation RMSE {value:.3f} px (mean keypoint {ledger.facts.mean_rmse:.3f})"
         )
-        typer.echo(f"next: fkpsearch export {study_argument(ledger.folder)} --to out")
+        typer.echo(f"next: fkpsearch export {words_for(ledger)} --to out")

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fkpsearch.errors import InputError, Problem
+from fkpsearch.naming import STUDIES, words_for
 from fkpsearch.options import (
-    STUDIES,
     DataNow,
     Storage,
     StudiesFolder,
     StudyArgument,
     open_data,
-    study_argument,
     this_command,
 )
 from fkpsearch.screen import console, progress, stages
@@ -111,4 +110,4 @@ def ensemble(
     path = write_ensemble(chosen, ledger.folder, this_command())
     console().print(ensemble_view(chosen))
     typer.echo(f"the ensemble: {path}")
-    typer.echo(f"next: fkpsearch export {study_argument(ledger.folder)} --ensemble --to out")
+    typer.echo(f"next: fkpsearch export {words_for(ledger)} --ensemble --to out")

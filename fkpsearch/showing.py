@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fkpsearch.errors import InputError, Problem
-from fkpsearch.options import STUDIES, DataNow, Storage, StudiesFolder, StudyArgument, open_data
+from fkpsearch.naming import STUDIES
+from fkpsearch.options import DataNow, Storage, StudiesFolder, StudyArgument, open_data
 from fkpsearch.screen import spinner
 
 if TYPE_CHECKING:

@@ -24,12 +24,12 @@ ROWS = (
     "models.cnn models.resnet models.pretrained models.backbone models.hypermodel models",
     "recipe frame settings",
     "nodes grammar space inverse",
-    "accept detect source kaggle rows entries data lean folds prepare picture survey portrait painting demo",
+    "accept detect source kaggle rows entries compiled data lean folds prepare picture survey portrait painting demo",
     "runtimes answer photograph predict pipeline last_layer state train crossval",
     "run_folder scores submission asking cost checkpoint worker",
     "strategy lint sizes",
     "statements database cache journal proxy patience patient storage artifacts",
-    "ledger shelf events lease claim twins engine tuner attempt books crew host post cluster supervisor opening",
+    "ledger naming shelf events lease claim twins engine tuner attempt books crew host post cluster supervisor opening",
     "study once samples status",
     "migrate replay",
     "paired confirm",
@@ -119,15 +119,19 @@ def test_only_the_command_line_and_its_screen_print(name: str) -> None:
 
 
 def test_help_answers_in_a_third_of_a_second() -> None:
-    """Of a core's time: the other cores may be at other tests, and this one, too."""
+    """Of a core's time: the other cores may be at other tests, and this one, too.
 
-    def once() -> tuple[float, float]:
+    On a slow machine typer's own help alone takes as long; ours may take little more.
+    """
+
+    def once(*told: str) -> tuple[float, float]:
         began, before = time.perf_counter(), os.times()
-        subprocess.run([sys.executable, "-m", "fkpsearch.cli", "--help"], check=True, capture_output=True)
+        subprocess.run([sys.executable, *told], check=True, capture_output=True)
         after = os.times()
         core = after.children_user + after.children_system - before.children_user - before.children_system
         return core, time.perf_counter() - began
 
-    cores, seconds = zip(*(once() for _ in range(8)), strict=True)
-    assert 0.05 < min(cores) <= 0.3
-    assert min(seconds) <= 1, "it waits for something"
+    both = [(once("-m", "fkpsearch.cli", "--help"), once("-c", "import typer.rich_utils")) for _ in range(8)]
+    help_alone, typer_alone = (min(core for core, _ in one) for one in zip(*both, strict=True))
+    assert 0.05 < help_alone <= max(0.3, 1.35 * typer_alone)
+    assert min(seconds for (_, seconds), _ in both) <= 1, "it waits for something"
