@@ -177,6 +177,11 @@ def open_artifacts(
     return Artifacts(_ById(store, prefix), folder, False, wait)
 
 
+def absolute(url: str | None) -> str | None:
+    """A store as it has to be recorded: a folder by its whole path, as whoever comes next may stand elsewhere."""
+    return url if url is None or "://" in url else str(Path(url).resolve())
+
+
 def id_of(number: int, name: str) -> str:
     """The id of a trial's file: ``00000007-6d6f64656c2e6b65726173``."""
     return f"{number:08x}-{name.encode().hex()}"

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from fkpsearch.artifacts import open_artifacts
 from fkpsearch.errors import InputError, Problem
 from fkpsearch.gate import Gate, check_token
 from fkpsearch.ledger import Ledger
-from fkpsearch.shelf import ARTIFACTS
+from fkpsearch.shelf import open_to_look
 
 if TYPE_CHECKING:
     from fkpsearch.data import Faces
@@ -59,8 +58,7 @@ def application(ledger: Ledger, faces: Faces | None, folder: Path) -> Any:
     # what goes wrong is said in the browser, and not as a traceback beside it
     logging.getLogger("optuna_dashboard").setLevel(logging.CRITICAL)
     lock = threading.RLock()
-    artifacts = open_artifacts(ledger.study.user_attrs.get(ARTIFACTS), ledger.folder, to_read=True, patience=10)
-    exhibits = Exhibits(ledger, artifacts, faces, folder, lock)
+    exhibits = Exhibits(ledger, open_to_look(ledger), faces, folder, lock)
     return optuna_dashboard.wsgi(Onlooker(ledger, partial(additions, exhibits), lock), artifact_store=exhibits)
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fkpsearch import __version__
 from fkpsearch.data import Faces
-from fkpsearch.errors import ExportError, InputError, Problem
+from fkpsearch.errors import ExportError, InputError, Problem, StorageAway
 from fkpsearch.frame import Prepare
 from fkpsearch.keypoints import rmse
 from fkpsearch.ledger import Ledger
@@ -112,6 +112,8 @@ def gather(ledger: Ledger, faces: Faces, on_progress: Callable[[int, int], None]
             bring_home(ledger, number, ("settings.yaml", "validation.npz"))
             found = read_validation(folder)
             prepare = read_settings(folder / "settings.yaml").prepare
+        except StorageAway:  # of the artifact store, which would be asked for each trial again
+            raise
         except InputError as why:
             left_out[number] = str(why.problems[0])
         else:

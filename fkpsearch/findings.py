@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,15 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fkpsearch.artifacts import open_artifacts
+from fkpsearch.artifacts import Artifacts
 from fkpsearch.data import Data, Faces, load_data
-from fkpsearch.errors import DataError, ExportError, Problem, StudyError
+from fkpsearch.errors import DataError, ExportError, Problem, StorageAway, StudyError
 from fkpsearch.importance import Importance, Scored, at_epoch, common_epoch, finished, importances, importances_of_each
 from fkpsearch.keypoints import COUNT, rmse, rmse_by_keypoint
 from fkpsearch.ledger import Ledger, best_key, counts_as_best
 from fkpsearch.misses import Miss, Worst, misses, worst_faces
 from fkpsearch.run_folder import HOLDOUT, Validation, read_validation
-from fkpsearch.shelf import ARTIFACTS
+from fkpsearch.shelf import bring_home, open_to_look
 from fkpsearch.survey import Floor, noise_floor
 
 if TYPE_CHECKING:
@@ -152,15 +153,18 @@ def open_pictures(ledger: Ledger, named: Path | None) -> tuple[Data | None, str]
 
 def validations(ledger: Ledger, trials: list[FrozenTrial], tick: Tick) -> dict[int, Validation]:
     """Answers that are at hand, by trial; of files elsewhere those are fetched first. Damaged ones are left out."""
-    url = ledger.study.user_attrs.get(ARTIFACTS)
-    store = open_artifacts(url, ledger.folder) if url else None
-    found = {}
+    found: dict[int, Validation] = {}
+    store: Artifacts | None = None
+    with contextlib.suppress(StudyError):  # of a store that cannot be had: what is here is told
+        store = open_to_look(ledger)
     for done, trial in enumerate(trials, start=1):
         folder = ledger.trial_folder(trial.number)
         try:
-            if store and not (folder / "validation.npz").exists():
-                store.fetch(trial.number, ["validation.npz"])
+            if store:
+                bring_home(ledger, trial.number, ["validation.npz"], store)
             found[trial.number] = read_validation(folder)
+        except StorageAway:  # it is not waited for with each trial again
+            store = None
         except (ExportError, StudyError):
             pass
         tick(done, len(trials))

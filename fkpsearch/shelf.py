@@ -19,6 +19,9 @@ ARTIFACTS = "artifacts"
 METRICS = ("settings.yaml", "history.csv")
 """Of every trial"""
 
+PATIENCE = 10.0
+"""Seconds that whoever only looks waits for a store that is away"""
+
 RESULTS = (*METRICS, "validation.npz", MODEL)
 """Of a trial that came to a value of its own; a model only where it deserves one"""
 
@@ -65,9 +68,16 @@ class Shelf:
         return {trial.number for trial in self.ledger.trials if counts_as_best(trial)}
 
 
-def bring_home(ledger: Ledger, number: int, names: Sequence[str] = RESULTS) -> None:
-    """Fetch a trial's files from the study's store into its folder here, those that are not there."""
-    url = ledger.study.user_attrs.get(ARTIFACTS)
+def open_to_look(ledger: Ledger) -> Artifacts:
+    """A study's store for whoever only looks: nothing is written, and little patience. Raises StudyError."""
+    return open_artifacts(ledger.study.user_attrs.get(ARTIFACTS), ledger.folder, to_read=True, patience=PATIENCE)
+
+
+def bring_home(ledger: Ledger, number: int, names: Sequence[str] = RESULTS, store: Artifacts | None = None) -> None:
+    """Fetch a trial's files from the study's store into its folder here, those that are not there.
+
+    ``store`` is one that is open already. Raises StudyError.
+    """
     missing = [name for name in names if not (ledger.trial_folder(number) / name).is_file()]
-    if url and missing:
-        open_artifacts(url, ledger.folder).fetch(number, missing)
+    if missing and ARTIFACTS in ledger.study.user_attrs:
+        (store or open_to_look(ledger)).fetch(number, missing)

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from fkpsearch import __version__
-from fkpsearch.artifacts import Artifacts, open_artifacts
+from fkpsearch.artifacts import Artifacts, absolute, open_artifacts
 from fkpsearch.books import Books
 from fkpsearch.claim import Budget, reclaim
 from fkpsearch.crew import Crew, Local
@@ -214,7 +214,8 @@ def store_of(
     ledger: Ledger, url: str | None, lease: Lease, must_stop: Callable[[], bool], watch: Callable[[Event], None]
 ) -> Artifacts:
     """The store of the study's files: ``url``, or what the study was told before. Raises StudyError for another."""
-    recorded = ledger.study.user_attrs.get(ARTIFACTS)
+    url = absolute(url)
+    recorded = absolute(ledger.study.user_attrs.get(ARTIFACTS))
     if url is not None and recorded is None and not ledger.finished():
         ledger.study.set_user_attr(ARTIFACTS, url)
     elif url is not None and url != recorded:

@@ -16,6 +16,7 @@ from fkpsearch.crew import Local
 from fkpsearch.data import load_data
 from fkpsearch.errors import StudyError
 from fkpsearch.events import Event, TrialRetried, TrialStarted, Waiting
+from fkpsearch.findings import validations
 from fkpsearch.lease import RECORD, Record, this_process
 from fkpsearch.ledger import Ledger, read
 from fkpsearch.places import Place
@@ -181,6 +182,48 @@ def test_a_worker_joins_a_study_and_shares_its_trials_and_its_store(shared_tiny:
     third = read(tmp_path / "third" / "x", url)
     bring_home(third, best.number)
     assert (third.trial_folder(best.number) / "model.keras").read_text().startswith(f"the model of {best.number:04d}")
+
+
+def test_a_worker_that_comes_first_leaves_the_study_to_be_begun_in_its_very_folder(
+    shared_tiny: Path, tmp_path: Path
+) -> None:
+    data, url, folder = load_data(shared_tiny), f"journal://{tmp_path}/study.journal", tmp_path / "x"
+    worked: list[Ledger] = []
+    crew = tiny.crew_of(data, epoch=0.1)
+    early = threading.Thread(target=lambda: worked.append(work(folder, data, url, crew=crew)))
+    early.start()
+    time.sleep(1.5)  # it has looked, and waits
+    command = tiny.command(folder=folder, data=shared_tiny, trials=14, url=url, epoch=0.1, space={"pruner": "never"})
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, timeout=120, check=False).returncode == 0
+    early.join(60)
+    trials = worked[0].trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 14
+    assert len({trial.user_attrs["owner"] for trial in trials}) == 2
+
+
+def test_a_store_that_is_a_folder_is_known_by_its_whole_path(
+    shared_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = load_data(shared_tiny)
+    ledger = tiny.go(tmp_path / "x", data, 1, artifacts="art")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert ledger.study.user_attrs["artifacts"] == str(tmp_path / "art")
+    tiny.go(tmp_path / "x", data, 2, artifacts="../art")
+    with pytest.raises(StudyError, match=r"keeps its files in .*/art \(got "):
+        tiny.go(tmp_path / "x", data, 3, artifacts="art")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_who_only_looks_makes_no_store(shared_tiny: Path, tmp_path: Path) -> None:
+    ledger = tiny.go(tmp_path / "x", load_data(shared_tiny), 1, artifacts=str(tmp_path / "art"))
+    (tmp_path / "art").rename(tmp_path / "not mounted")
+    for name in ("settings.yaml", "validation.npz"):
+        (ledger.trial_folder(0) / name).unlink(missing_ok=True)
+    bring_home(ledger, 0)
+    assert not (tmp_path / "art").exists()
+    assert validations(ledger, ledger.trials, lambda *_: None) == {}
 
 
 @pytest.mark.parametrize(("fact", "rule"), [("fingerprint", "training data"), ("version", "fkpsearch")])
