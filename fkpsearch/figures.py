@@ -123,7 +123,8 @@ def learning_curves(curves: Sequence[Curve], mean: float, best: int | None) -> F
             name, line = f"trial {best}, the best", {"color": BEST, "width": 3}
             figure.add_scatter(x=curve.epochs, y=curve.best, mode="lines", line=line, name=name)
     low = min((curve.best[-1] for curve in curves), default=mean)
-    figure.update_yaxes(range=[_lines(figure, mean, None, low), 1.12 * mean])
+    bottom = _lines(figure, mean, None, min(low, mean))
+    figure.update_yaxes(range=[bottom, 1.12 * max(mean, low)])  # the line stays there while all lie above it
     return figure
 
 

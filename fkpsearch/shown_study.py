@@ -17,7 +17,8 @@ from fkpsearch.errors import DataError, ExportError, Problem, StudyError
 from fkpsearch.importance import LEAST, Importance, at_epoch, common_epoch, finished, importances
 from fkpsearch.ledger import COPY, SECONDS, Ledger
 from fkpsearch.run_folder import read_validation
-from fkpsearch.settings import Settings, settings_of
+from fkpsearch.settings import Settings, read_settings
+from fkpsearch.shelf import METRICS, bring_home
 from fkpsearch.shown import COLUMNS, FACES
 from fkpsearch.tables import pixels, span
 
@@ -45,10 +46,12 @@ class ShownTrial:
 
     @property
     def settings(self) -> Settings:
-        """All its settings, ready to be trained again. Raises SpaceError, SettingsError."""
-        from fkpsearch.space import Given
-
-        return settings_of(self.ledger.space.sample(Given(dict(self.params))), str(self.folder))
+        """All its settings, ready to be trained again. Raises StudyError where they are on another host only."""
+        bring_home(self.ledger, self.number, METRICS)
+        path = self.folder / "settings.yaml"
+        if not path.is_file():
+            raise StudyError(Problem(str(path), "is missing", advice="ask for it on the host that trained the trial"))
+        return read_settings(path)
 
     def draw(self) -> Picture:
         """Validation faces with given (blue) and predicted (red) keypoints, from the best to the worst.
@@ -216,7 +219,7 @@ class ShownImportance:
     def _repr_html_(self) -> str:
         if not self.found:
             return markup.line(markup.text(self, colour=markup.DIM))
-        most = max(max(one.high, one.chance) for one in self.found)
+        most = max(max(one.high, one.chance) for one in self.found) or 1.0
         rows = [
             (
                 markup.text(one.name, colour="" if one.decides else markup.DIM),

@@ -21,9 +21,11 @@ from fkpsearch import session
 from fkpsearch.crew import Local
 from fkpsearch.data import load_data
 from fkpsearch.errors import InputError, SpaceError, StudyError
+from fkpsearch.importance import Importance
 from fkpsearch.keypoints import rmse
+from fkpsearch.ledger import training_seed
 from fkpsearch.run_folder import trial_folder
-from fkpsearch.shown_study import ShownStudy, ranked
+from fkpsearch.shown_study import ShownImportance, ShownStudy, ranked
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -126,6 +128,7 @@ def test_a_search_is_a_study_whose_best_is_the_databases_smallest(
     assert {row["epochs"] for row in study.trials} == {3}
     assert all({"model.blocks", "model.width"} <= row.keys() for row in study.trials)
     assert study.best.settings.model.model_dump()["width"] == study.best.params["model.width"]
+    assert study.best.settings.seed == training_seed(study.ledger.facts.seed, study.best.number)
     first, *trials = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"here: .*GiB; studies in studies", first)
     assert len(trials) == 4
@@ -164,6 +167,11 @@ def test_importance_is_told_of_twenty_trials_and_not_of_fewer(search: Search) ->
     rows = re.findall(r"<tr>(.*?)</tr>", study.importance._repr_html_())[1:]
     assert [row.count("<line") for row in rows] == [3, 3, 3]
     assert sorted(re.sub(r"<.*?>", " ", row).split()[0] for row in rows) == sorted(shares)
+
+
+def test_importance_of_trials_that_are_all_alike_is_shown_all_the_same() -> None:
+    shown = ShownImportance((Importance("model.width", 0.0, 0.0, 0.0, 0.0),), "20 trials")
+    assert "model.width" in shown._repr_html_()
 
 
 def test_an_export_is_of_one_trial_or_of_an_ensemble(search: Search) -> None:

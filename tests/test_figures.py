@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fkpsearch import figures
-from fkpsearch.curves import Bar, Progress
+from fkpsearch.curves import Bar, Curve, Progress
 from fkpsearch.importance import Importance
 from fkpsearch.landscape import axes_of
 from fkpsearch.misses import Miss
@@ -87,6 +87,13 @@ def test_label_noise_is_drawn_only_where_it_is_near() -> None:
         return len(figures.best_so_far(told, 4.0, noise).layout.shapes)
 
     assert (lines(0.5), lines(1.5)) == (1, 2)
+
+
+def test_curves_above_the_mean_keypoint_are_seen_and_its_line_with_them() -> None:
+    curves = [Curve(0, "RUNNING", np.array([1, 2]), np.array([31.0, 30.0]))]
+    bottom, top = figures.learning_curves(curves, 3.9, None).layout.yaxis.range
+    assert bottom < 3.9
+    assert top > 30
 
 
 def test_bars_above_chance_are_green_and_the_first_is_on_top() -> None:

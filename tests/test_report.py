@@ -349,6 +349,11 @@ def test_a_study_without_sequels_has_no_such_section_and_a_damaged_one_says_so(s
 ODD = {
     "settings files only": ("model: {kind: cnn}\ntraining: {epochs: 3}\n", 3),
     "no parameter at all": ("model: {kind: cnn}\ntraining: {epochs: 3}\nstudy: {pruner: {kind: never}}\n", 22),
+    "two numbers that no trial has both of": (
+        "model: {kind: cnn}\ntraining: {epochs: 3, optimizer: {variant: {adam: {learning_rate: {float: [1e-4, 1e-2]}},"
+        " adamw: {learning_rate: {float: [1e-4, 1e-2]}}}}}\n",
+        26,
+    ),
     "one trial": ("model: {kind: cnn, width: {int: [4, 8]}}\ntraining: {epochs: 3}\n", 1),
 }
 
