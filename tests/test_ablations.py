@@ -281,7 +281,7 @@ def test_the_page_has_a_line_and_the_figure_a_dot_for_each_change_and_all_else_s
     text = page.read_text()
     assert text.startswith(f"before\n\n{BEGIN}\n")
     assert text.endswith(f"\n{END}\n\nafter\n")
-    assert "| ReLU | 1.900, 1.890, 1.880 | +0.110 ± 0.008 | ± 0.000 | x 1.50 | **pays** |" in text.splitlines()
+    assert "| ReLU `relu` | 1.900, 1.890, 1.880 | +0.110 ± 0.008 | ± 0.000 | **pays** |" in text.splitlines()
     assert "The base has 2.000, 2.000, 2.000 px, a mean of 2.000 px" in text
     assert "older" not in text
     figure = ElementTree.parse(tmp_path / "figure.svg").getroot()
