@@ -29,8 +29,11 @@ def keep_compiled() -> None:
     if jax.config.jax_compilation_cache_dir:
         return
     folder = cache_folder() / f"jax-{xxhash.xxh3_64_hexdigest(' '.join(cpu_flags()).encode())}"
-    with contextlib.suppress(OSError):  # not there yet, or another removes as well
+    with contextlib.suppress(OSError):  # no room for it, or another removes as well
+        folder.mkdir(parents=True, exist_ok=True)
         forget_oldest(folder, MOST)
+    if not os.access(folder, os.W_OK):
+        return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # many are small, and so is what they take
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fkpsearch.child import ENVIRONMENT
-from fkpsearch.compiled import forget_oldest
+from fkpsearch.compiled import forget_oldest, keep_compiled
 
 
 def test_the_oldest_files_go_first(tmp_path: Path) -> None:
@@ -22,6 +22,15 @@ def test_the_oldest_files_go_first(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
     forget_oldest(tmp_path, 75)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_without_a_folder_for_it_all_is_compiled_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("FKPSEARCH_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    keep_compiled()
+    assert not jax.config.jax_compilation_cache_dir
 
 
 CODE = """
