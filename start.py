@@ -40,6 +40,7 @@ def main() -> None:
     what = sys.argv[1] if len(sys.argv) > 1 else ""
     if what not in LOCKS or not (3, 11) <= sys.version_info < (3, 14):
         sys.exit(f"{__doc__}\nNeeds Python 3.11, 3.12 or 3.13, as TensorFlow does; this is {sys.version.split()[0]}.")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the locked TensorFlow is the one for CPUs
     install(LOCKS[what])
     if what == "test":
         run(BIN / "python", "-m", "pytest", *sys.argv[2:])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,42 @@ def predict_heads(model: Any, images: NDArray[np.uint8], *, batch: int = BATCH) 
         # one shape for every batch, so that nothing is compiled twice
         padded = np.zeros((size, *images.shape[1:], 1), np.uint8)
         padded[: len(some), ..., 0] = some
-        answers.append(np.asarray(model.predict_on_batch(padded), np.float32)[: len(some)])
+        with exactly():
+            answers.append(np.asarray(model.predict_on_batch(padded), np.float32)[: len(some)])
     return np.concatenate(answers)
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Within, products of float32 are float32's: NVIDIA's newer GPUs make TF32's of them, whose numbers have ten bits.
+
+    An export has to answer as training did within 0.001 px, wherever it runs.
+    """
+    import keras
+
+    match keras.backend.backend():
+        case "jax":
+            import jax
+
+            with jax.default_matmul_precision("highest"):
+                yield
+        case "tensorflow":
+            from tensorflow import config
+
+            before = config.experimental.tensor_float_32_execution_enabled()
+            config.experimental.enable_tensor_float_32_execution(False)
+            try:
+                yield
+            finally:
+                config.experimental.enable_tensor_float_32_execution(before)
+        case _:
+            from torch.backends import cudnn
+
+            before, cudnn.allow_tf32 = cudnn.allow_tf32, False
+            try:
+                yield
+            finally:
+                cudnn.allow_tf32 = before
 
 
 def in_float32(model: Any) -> Any:

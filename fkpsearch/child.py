@@ -210,7 +210,10 @@ class Process:
 def environment_of_children(more: Mapping[str, str]) -> dict[str, str]:
     """This process' environment as its children get it, without what is secret."""
     own = {name: value for name, value in os.environ.items() if name not in SECRETS}
-    return {**ENVIRONMENT, **own, **more}
+    made = {**ENVIRONMENT, **own, **more}
+    if made.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        made.setdefault("JAX_PLATFORMS", "cpu")  # it does not take it for granted that there is none to be seen
+    return made
 
 
 def oom_kills() -> int:

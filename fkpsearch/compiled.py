@@ -42,7 +42,7 @@ def keep_compiled() -> None:
 def forget_oldest(folder: Path, most: int) -> None:
     """Remove the oldest files until no more than ``most`` bytes are left. Raises OSError."""
     held = 0
-    found = [(one.stat().st_mtime, one.stat().st_size, one.path) for one in os.scandir(folder)]
+    found = [(one.stat().st_mtime, one.stat().st_size, one.path) for one in os.scandir(folder) if one.is_file()]
     for _, size, path in sorted(found, reverse=True):
         held += size
         if held > most:

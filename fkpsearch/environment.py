@@ -23,12 +23,15 @@ LIMIT = 2045
 """Characters of JSON that every Optuna storage takes as one attribute"""
 
 PACKAGES = (
-    "keras", "keras-tuner", "tensorflow", "tensorflow-cpu", "jax", "jaxlib", "torch", "optuna", "numpy",
-    "opencv-python-headless", "opencv-python", "ray",
+    "keras", "keras-tuner", "tensorflow", "tensorflow-cpu", "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin",
+    "torch", "optuna", "numpy", "opencv-python-headless", "opencv-python", "ray",
 )  # fmt: skip
 """Those that compute or choose; the ones that are installed are recorded"""
 
-VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "TF_XLA_FLAGS", "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE")
+VARIABLES = (
+    "TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "TF_XLA_FLAGS", "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE",
+    "JAX_DEFAULT_MATMUL_PRECISION", "JAX_PLATFORMS", "KERAS_TORCH_DEVICE",
+)  # fmt: skip
 """Environment variables that change what a backend computes"""
 
 MATTERS = {

@@ -27,6 +27,12 @@ GPU_MEMORY = "FKPSEARCH_GPU_MEMORY"
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
+ON_GPU = "FKPSEARCH_ON_GPU"
+"""1 in a process that has been given a GPU, whether or not its backend sees it"""
+
+FRACTION, NEWER = "XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_CLIENT_MEM_FRACTION"
+"""Names by which JAX is told its share of a GPU; an empty value says nothing"""
+
 WORKER_MEMORY = 1.5
 """GiB a training process may need; ``auto`` starts no more than fit. On faces96 a net of spaces/laptop.yaml peaks at
 0.96 (VmHWM)"""
@@ -106,12 +112,14 @@ def on_gpu(gpu: Gpu, per_gpu: int, threads: int) -> Place:
     A worker that has the GPU to itself has no limit; else each gets its part of what the contexts leave, that of
     one warm spare included.
     """
-    environment = {VISIBLE: gpu.name, **threads_environment(threads)}
+    environment = {VISIBLE: gpu.name, ON_GPU: "1", **threads_environment(threads)}
     if VISIBLE not in os.environ:
         environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # nvidia-smi's; CUDA's own is the fastest first
     if per_gpu > 1 and gpu.memory:
         memory = max(1, (gpu.memory - (per_gpu + 1) * CONTEXT) // per_gpu)
-        environment |= {GPU_MEMORY: str(memory), "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{memory / gpu.memory:.3f}"}
+        environment |= {GPU_MEMORY: str(memory), FRACTION: f"{memory / gpu.memory:.3f}", NEWER: ""}  # not both
+    elif not {FRACTION, NEWER} & os.environ.keys():
+        environment[FRACTION] = "0.95"  # JAX would take three quarters for its limit
     part = f" (1/{per_gpu})" if per_gpu > 1 else ""
     return Place(f"GPU {gpu.name}{part}", environment, 1 / per_gpu)
 

@@ -180,7 +180,8 @@ def _two_rates(optimizer: Any, slow: Sequence[Any], share: float) -> Any:
             decay = self.weight_decay
             for part, chosen in parted(variables):
                 self.weight_decay = None if decay is None else decay * part
-                super()._apply_weight_decay([variables[place] for place in chosen])
+                if decaying := [one for one in (variables[place] for place in chosen) if self._use_weight_decay(one)]:
+                    super()._apply_weight_decay(decaying)  # torch takes no empty list
             self.weight_decay = decay
 
     return TwoRates

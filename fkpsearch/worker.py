@@ -61,6 +61,7 @@ from fkpsearch.errors import (
     Infeasible,
     InputError,
     ModelError,
+    Problem,
     SpaceError,
     Stopped,
     disk_full,
@@ -165,6 +166,7 @@ def _serve(line: _Line, data: Path) -> None:
     keep_compiled()
     loaded = load_data(data)
     warm_up()
+    refuse_a_gpu_unseen()
     forget_greetings()
     line.say("ready", fingerprint=loaded.faces.fingerprint)
     job = line.job = line.hear()
@@ -193,6 +195,21 @@ def _serve(line: _Line, data: Path) -> None:
     line.say("done", rmse=outcome.rmse, best_epoch=outcome.best_epoch, seconds=outcome.seconds)
     if line.hear()["do"] == "keep":
         save_model(outcome.model, folder / "model.keras")
+
+
+def refuse_a_gpu_unseen() -> None:
+    """Raises InputError where this process was given a GPU and Keras computes on the CPU, a hundredth as fast."""
+    import keras
+
+    from fkpsearch.places import ON_GPU
+    from fkpsearch.recipe import gpu_is_there
+
+    if os.environ.get(ON_GPU) and not gpu_is_there():
+        rule = "has been given a GPU that Keras' backend does not see"
+        advice = (
+            "install the backend's build for GPUs ('.[gpu]', '.[jax-cuda]'), or set CUDA_VISIBLE_DEVICES= to do without"
+        )
+        raise InputError(Problem("training", rule, keras.backend.backend(), advice))
 
 
 def settle(line: _Line, folder: Path) -> Settings:

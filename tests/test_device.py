@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fkpsearch.child import ENVIRONMENT
-from fkpsearch.places import GPU_MEMORY, on_cores
+import pytest
+
+from fkpsearch.answer import exactly
+from fkpsearch.child import ENVIRONMENT, environment_of_children
+from fkpsearch.places import GPU_MEMORY, ON_GPU, on_cores
 
 
 def test_a_worker_computes_with_as_many_threads_as_its_place_says(tiny: Path) -> None:
@@ -31,6 +34,34 @@ def test_a_worker_computes_with_as_many_threads_as_its_place_says(tiny: Path) ->
         child.wait()
     assert names.count("tf_Compute") == threads
     assert len(names) - names.count("tf_Compute") >= threads
+
+
+def test_a_worker_that_is_given_a_gpu_which_its_backend_does_not_see_refuses_to_train(tiny: Path) -> None:
+    command = [sys.executable, "-m", "fkpsearch.worker", "--data", str(tiny)]
+    environment = {**os.environ, **ENVIRONMENT, **on_cores(1).environment, ON_GPU: "1", "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout)
+    assert said["is"] == "refused"
+    assert said["lines"][0].startswith("training: has been given a GPU that Keras' backend does not see (got ")
+
+
+@pytest.mark.parametrize(("cards", "told"), [("-1", "cpu"), ("", "cpu"), ("0", None), ("GPU-aa,GPU-bb", None)])
+def test_jax_is_told_in_so_many_words_where_no_gpu_is_to_be_seen(
+    cards: str, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    assert environment_of_children({"CUDA_VISIBLE_DEVICES": cards}).get("JAX_PLATFORMS") == told
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
+    assert environment_of_children({"CUDA_VISIBLE_DEVICES": cards})["JAX_PLATFORMS"] == "cuda,cpu"
+
+
+def test_answers_are_computed_in_whole_float32_and_training_as_it_was() -> None:
+    from tensorflow import config
+
+    before = config.experimental.tensor_float_32_execution_enabled()
+    with exactly():
+        assert not config.experimental.tensor_float_32_execution_enabled()
+    assert config.experimental.tensor_float_32_execution_enabled() == before
 
 
 def test_opencv_obeys_as_well() -> None:

@@ -82,6 +82,7 @@ def test_workers_that_share_a_gpu_leave_room_for_each_other_and_for_a_spare() ->
     made = places("auto", per_gpu=2, trials=10)
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in made] == ["0", "1", "0", "1"]
     assert [place.share for place in made] == [0.5] * 4
+    assert {place.environment["FKPSEARCH_ON_GPU"] for place in made} == {"1"}
     for place, memory in zip(made, (81559, 40960) * 2, strict=True):
         assert 0.9 * memory < 2 * int(place.environment["FKPSEARCH_GPU_MEMORY"]) + 3 * 600 <= memory
     assert len(set(made)) == 2

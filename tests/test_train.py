@@ -16,6 +16,7 @@ import pytest
 from conftest import DIVERGING
 
 from fkpsearch.answer import layers_of, of_population, predict_heads
+from fkpsearch.child import ENVIRONMENT
 from fkpsearch.data import Faces, load_data, split
 from fkpsearch.errors import Diverged, Stopped
 from fkpsearch.keypoints import mean_keypoints, rmse
@@ -283,7 +284,7 @@ def train_in_a_process(settings: Settings, data: Path, folder: Path, backend: st
         [sys.executable, "-c", SCRIPT, str(folder / "settings.yaml"), str(data)],
         env={
             **{name: value for name, value in os.environ.items() if not name.endswith("_THREADS")},
-            **{"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            **{**ENVIRONMENT, "KERAS_BACKEND": backend},
         },
         capture_output=True,
         text=True,

@@ -86,6 +86,7 @@ def inside(data: Path, *, epochs: int) -> None:
     """
     from throughput import settings_named, shortened
 
+    from fkpsearch.compiled import keep_compiled
     from fkpsearch.data import split
     from fkpsearch.device import start_keras, take_place
     from fkpsearch.keypoints import COUNT
@@ -94,6 +95,7 @@ def inside(data: Path, *, epochs: int) -> None:
 
     start_keras()
     take_place()
+    keep_compiled()
     faces = load_data(data).faces
     warm_up()
     traces = count_traces()
