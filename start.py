@@ -40,11 +40,11 @@ def main() -> None:
     what = sys.argv[1] if len(sys.argv) > 1 else ""
     if what not in LOCKS or not (3, 11) <= sys.version_info < (3, 14):
         sys.exit(f"{__doc__}\nNeeds Python 3.11, 3.12 or 3.13, as TensorFlow does; this is {sys.version.split()[0]}.")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the locked TensorFlow is the one for CPUs
     install(LOCKS[what])
     if what == "test":
         run(BIN / "python", "-m", "pytest", *sys.argv[2:])
         return
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the locked TensorFlow is the one for CPUs
     run(BIN / "fkpsearch", "run", "spaces/laptop.yaml", "--data", "demo", "--name", "demo", "--trials", 8)
     run(BIN / "fkpsearch", "export", "demo", "--to", "out")
 

@@ -39,8 +39,10 @@ def test_a_worker_computes_with_as_many_threads_as_its_place_says(tiny: Path) ->
 def test_a_worker_that_is_given_a_gpu_which_its_backend_does_not_see_refuses_to_train(tiny: Path) -> None:
     command = [sys.executable, "-m", "fkpsearch.worker", "--data", str(tiny)]
     environment = {**os.environ, **ENVIRONMENT, **on_cores(1).environment, ON_GPU: "1", "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    said = json.loads(done.stdout)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as child:
+        assert child.stdout is not None
+        said = json.loads(child.stdout.readline())
     assert said["is"] == "refused"
     assert said["lines"][0].startswith("training: has been given a GPU that Keras' backend does not see (got ")
 
