@@ -22,12 +22,12 @@ def predict_heads(model: Any, images: NDArray[np.uint8], *, batch: int = BATCH) 
     """All heads' answers in pixels: uint8 ``[n, 96, 96]``, ``batch`` at a time -> float32 ``[n, heads, 15, 2]``."""
     answers = [np.empty((0, *model.output_shape[1:]), np.float32)]
     size = min(batch, len(images))
-    for start in range(0, len(images), batch):
-        some = images[start : start + batch]
-        # one shape for every batch, so that nothing is compiled twice
-        padded = np.zeros((size, *images.shape[1:], 1), np.uint8)
-        padded[: len(some), ..., 0] = some
-        with exactly():
+    with exactly():
+        for start in range(0, len(images), batch):
+            some = images[start : start + batch]
+            # one shape for every batch, so that nothing is compiled twice
+            padded = np.zeros((size, *images.shape[1:], 1), np.uint8)
+            padded[: len(some), ..., 0] = some
             answers.append(np.asarray(model.predict_on_batch(padded), np.float32)[: len(some)])
     return np.concatenate(answers)
 

@@ -24,11 +24,7 @@ from fkpsearch.shelf import bring_home
 from fkpsearch.status import status_of
 from fkpsearch.study import work
 
-TWO = (
-    tiny.SPACE.replace("{int: [1, 3]}", "1")
-    .replace("[2, 4, 8]", "[2, 4]")
-    .replace("{float: [1e-4, 1e-1], log: true}", "0.01")
-)
+TWO = tiny.WIDTHS_ONLY.replace("[2, 4, 8]", "[2, 4]")
 """A space of two settings"""
 
 

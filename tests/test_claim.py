@@ -306,11 +306,7 @@ class Sharing(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-ONE = (
-    tiny.SPACE.replace("{int: [1, 3]}", "1")
-    .replace("[2, 4, 8]", "[2]")
-    .replace("{float: [1e-4, 1e-1], log: true}", "0.01")
-)
+ONE = tiny.WIDTHS_ONLY.replace("[2, 4, 8]", "[2]")
 """A space of one setting: all its trials are twins"""
 
 

@@ -34,6 +34,10 @@ study:
 """
 
 
+WIDTHS_ONLY = SPACE.replace("{int: [1, 3]}", "1").replace("{float: [1e-4, 1e-1], log: true}", "0.01")
+"""The same with nothing to choose but the width"""
+
+
 def space_of(*, epochs: int = 3, sampler: str = "random", pruner: str = "asha", text: str = SPACE) -> Space:
     text = text.replace("EPOCHS", str(epochs)).replace("SAMPLER", sampler).replace("PRUNER", pruner)
     return parse_space(text, "tiny.yaml")
