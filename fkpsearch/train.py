@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,10 +21,11 @@ from fkpsearch.folds import parts_of
 from fkpsearch.last_layer import lend_answers, lent_keypoints, start_at_the_mean
 from fkpsearch.lean import leaning
 from fkpsearch.models.family import ALL, Member
-from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
+from fkpsearch.pipeline import enlarge, epoch_batches, steps_an_epoch
 from fkpsearch.recipe import Plateau, Training, build_optimizer, building_in, dtype_policy
 from fkpsearch.settings import Settings
 from fkpsearch.state import Best, Epoch, State, epochs_since_best, restore, state_of
+from fkpsearch.steps import fit_epoch
 
 __all__ = ["Epoch", "Learner", "Outcome", "build", "is_over", "prepare", "rows_to_learn", "train", "warm_up"]
 
@@ -251,41 +252,6 @@ def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[f
 def images_an_epoch(learners: list[Learner], settings: Settings) -> int:
     """Pictures all nets together are shown in an epoch."""
     return sum(learner.steps * min(settings.training.batch_size, len(learner.faces)) for learner in learners)
-
-
-def fit_epoch(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, list[Any]]:
-    """Train one epoch: its mean loss and, with averaging, the weights to go on from.
-
-    With averaging `fit` leaves the averaged weights in the model, which are the ones to answer with; going on
-    from them would start every epoch at the mean of the last one.
-    """
-    import keras
-
-    if keras.backend.backend() == "tensorflow":
-        return step_by_step(model, batches)
-    to_go_on: list[Any] = []
-    # through the callback's own model: under JAX that is what brings the weights up to date
-    keep: Any = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: to_go_on.extend(keep.model.get_weights()))
-    callbacks = [keep] if model.optimizer.use_ema else []
-    logs = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=callbacks)
-    if to_go_on:  # `fit` has left the averages' own memory in the model, and JAX's `predict` gives the model's away
-        for variable in model.trainable_variables:
-            variable.assign(keras.ops.copy(variable))
-    return float(logs.history["loss"][0]), to_go_on
-
-
-def step_by_step(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]]:
-    """As :func:`fit_epoch`, by TensorFlow: the steps `fit` takes, without the dataset it makes of a generator.
-
-    That dataset, a new one every epoch, is threads and copies beside ours: 5% of an epoch (docs/LOG.md).
-    """
-    logs = {"loss": model.train_on_batch(*next(batches))}  # forgets the last epoch's loss first
-    for pictures, wanted in batches:
-        logs = model.train_function(iter([(pictures, wanted, None)]))  # no weights; the loss is the mean so far
-    to_go_on = model.get_weights() if model.optimizer.use_ema else []
-    if to_go_on:
-        model.optimizer.finalize_variable_values(model.trainable_weights)
-    return float(logs["loss"]), to_go_on
 
 
 def lower_rate_on_plateau(optimizer: Any, plateau: Plateau, history: Sequence[Epoch]) -> None:

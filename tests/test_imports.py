@@ -25,7 +25,7 @@ ROWS = (
     "recipe frame settings",
     "nodes grammar space inverse",
     "accept detect source kaggle rows entries compiled data lean folds prepare picture survey portrait painting demo",
-    "runtimes answer photograph predict pipeline last_layer state train crossval",
+    "runtimes answer photograph predict pipeline steps last_layer state train crossval",
     "run_folder scores submission asking cost checkpoint worker",
     "strategy lint sizes",
     "statements database cache journal proxy patience patient storage artifacts",

@@ -25,7 +25,8 @@ from fkpsearch.loss import masked_squared_error
 from fkpsearch.models.readouts import AnyReadout, Dense, Dsnt, Simcc
 from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, Plateau, Training, build_optimizer, dtype_policy
 from fkpsearch.settings import Settings, settings_of
-from fkpsearch.train import Epoch, fit_epoch, train
+from fkpsearch.steps import fit_epoch
+from fkpsearch.train import Epoch, train
 
 
 def settings_for(**training: Any) -> Settings:

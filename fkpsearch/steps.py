@@ -1,0 +1,103 @@
+"""An epoch's steps, each as the Keras backend takes it fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from fkpsearch.pipeline import Batch
+from fkpsearch.recipe import gpu_is_there
+
+AT_ONCE = 16
+"""Steps that a GPU takes in one go: Python's part of a step of a small net takes as long as the GPU's (docs/LOG.md)"""
+
+
+def fit_epoch(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, list[Any]]:
+    """Train one epoch: its mean loss and, with averaging, the weights to go on from.
+
+    With averaging the model is left with the averaged weights, which are the ones to answer with; going on from them
+    would start every epoch at the mean of the last one.
+    """
+    import keras
+
+    match keras.backend.backend():
+        case "tensorflow":
+            return step_by_step(model, batches)
+        case "jax" if gpu_is_there():
+            return many_at_once(model, batches)
+        case _:
+            return by_fit(model, batches, steps)
+
+
+def step_by_step(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]]:
+    """By TensorFlow: the steps `fit` takes, without the dataset it makes of a generator.
+
+    That dataset, a new one every epoch, is threads and copies beside ours: 5% of an epoch (docs/LOG.md).
+    """
+    logs = {"loss": model.train_on_batch(*next(batches))}  # forgets the last epoch's loss first
+    for pictures, wanted in batches:
+        logs = model.train_function(iter([(pictures, wanted, None)]))  # no weights; the loss is the mean so far
+    to_go_on = model.get_weights() if model.optimizer.use_ema else []
+    if to_go_on:
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+    return float(logs["loss"]), to_go_on
+
+
+def many_at_once(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]]:
+    """By JAX: the steps `fit` takes, :data:`AT_ONCE` of them in one program.
+
+    On a CPU convolutions in a loop of XLA's would be slow, and a step is long enough there.
+    """
+    import jax
+
+    def steps(state: Any, pictures: Any, wanted: Any, count: Any) -> Any:
+        def step(number: Any, state: Any) -> Any:
+            return model.train_step(state, (pictures[number], wanted[number]))[1]
+
+        return jax.lax.fori_loop(0, count, step, state)
+
+    if not hasattr(model, "steps_at_once"):  # compiled once, as Keras keeps its own `train_function`
+        model.steps_at_once = partial(jax.jit, donate_argnums=0)(steps)
+    model.reset_metrics()
+    held = (
+        model.trainable_variables, model.non_trainable_variables, model.optimizer.variables, model.metrics_variables,
+    )  # fmt: skip
+    state: Any = tuple([variable.value for variable in variables] for variables in held)
+    while some := list(islice(batches, AT_ONCE)):
+        filled = [*some, *[some[-1]] * (AT_ONCE - len(some))]  # of one shape, or the last ones were compiled as well
+        pictures, wanted = (np.stack(parts) for parts in zip(*filled, strict=True))
+        state = model.steps_at_once(state, pictures, wanted, len(some))
+    for variables, values in zip(held, state, strict=True):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+    to_go_on = model.get_weights() if model.optimizer.use_ema else []
+    if to_go_on:
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+        own_memory(model)
+    return float(model.get_metrics_result()["loss"]), to_go_on
+
+
+def by_fit(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, list[Any]]:
+    """By Keras' `fit`."""
+    import keras
+
+    to_go_on: list[Any] = []
+    # through the callback's own model: under JAX that is what brings the weights up to date
+    keep: Any = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: to_go_on.extend(keep.model.get_weights()))
+    callbacks = [keep] if model.optimizer.use_ema else []
+    logs = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=callbacks)
+    if to_go_on:
+        own_memory(model)
+    return float(logs.history["loss"][0]), to_go_on
+
+
+def own_memory(model: Any) -> None:
+    """Give the weights memory that the averages do not share: JAX's `predict` gives the model's away."""
+    import keras
+
+    for variable in model.trainable_variables:
+        variable.assign(keras.ops.copy(variable))
