@@ -23,7 +23,7 @@ class Line:
     """One figure."""
 
     part: str
-    """Of the command: ``limit``, ``throughput``, ``trial``, ``memory``"""
+    """Of the command: ``limit``, ``throughput``, ``trial``, ``memory``, ``together``"""
     name: str
     value: float
     unit: str

@@ -1,11 +1,11 @@
 """The speed of the parts, as one table: what is reached of what a bare Keras `fit` and the machine would allow.
 
-    python benchmarks/speed/speed.py [FACES96] [--only limit throughput trial memory] [--keep] [--quick]
+    python benchmarks/speed/speed.py [FACES96] [--only limit throughput trial memory together] [--keep] [--quick]
 
 Every figure is measured in processes of its own, the cases of a ratio in turns; 15 minutes on two cores. Bars are the
-project's own; the exit status is 1 where one is missed. `--keep` writes the figures to `results.json` beside this
+project's own; the exit status is 1 where one is missed. `--keep` writes the figures to `results-cpu.json` beside this
 file, against which the next run is shown, and the table into `docs/performance.md`. On a machine with a GPU
-(`KERAS_BACKEND=jax` or another one's) the rates are the GPU's, and models train in bfloat16.
+(`KERAS_BACKEND=jax` or another one's) the rates are the GPU's, models train in bfloat16, and file and table are others.
 """
 
 from __future__ import annotations
@@ -27,13 +27,20 @@ from lines import HERE, ROOT, Line, alone
 from fkpsearch.environment import cpu_model
 from fkpsearch.places import cores, find_gpus
 
-RESULTS = HERE / "results.json"
+KIND = "GPU" if find_gpus() else "CPU"
+RESULTS = HERE / f"results-{KIND.lower()}.json"
 PAGE = ROOT / "docs" / "performance.md"
-FROM, TO = "<!-- table of speed.py -->", "<!-- end of the table -->"
+FROM, TO = f"<!-- table of speed.py, {KIND} -->", "<!-- end of the table -->"
 
-ROUNDS = {"laptop": 6, "resnet": 6, "model2": 4}
+ROUNDS = {"laptop": 6, "resnet": 6, "model2": 4} | ({"cnn": 4} if KIND == "GPU" else {})
 
-PARTS = ("limit", "throughput", "trial", "memory")
+THREADS = {"CPU": 1, "GPU": 4}
+"""Of a training: a worker a core, or of a GPU with 16 cores, which some workers share, its part of them"""
+
+PARTS = ("limit", "throughput", "trial", "memory", "together")
+
+TOGETHER = (1, 8)
+"""Children that share a GPU"""
 
 
 def lines_of(data: Path, parts: list[str], *, quick: bool) -> Iterator[Line]:
@@ -42,16 +49,19 @@ def lines_of(data: Path, parts: list[str], *, quick: bool) -> Iterator[Line]:
     rates = alone("limit.py", *more, threads=1)
     if "limit" in parts:
         yield from rates
-        if cores() > 1 and not find_gpus():
+        if cores() > 1 and KIND == "CPU":
             yield from alone("limit.py", *more, threads=min(2, cores()))
     if "throughput" in parts:
         for net, rounds in list(ROUNDS.items())[: 1 if quick else None]:
             told = ["--rounds", 1 if quick else rounds, "--limit", rates[-1].value, *more]
-            yield from alone("throughput.py", net, data, *told, threads=1)
+            yield from alone("throughput.py", net, data, *told, threads=THREADS[KIND])
     if "trial" in parts:
         yield from alone("trial.py", data, *more, threads=cores())
     if "memory" in parts:
         yield from alone("memory.py", data, *more, threads=1)
+    if "together" in parts and KIND == "GPU":
+        for children in TOGETHER:
+            yield from alone("together.py", data, children, threads=max(1, cores() // children))
 
 
 # ---- what is said of them
@@ -86,7 +96,7 @@ def keep(run: str, parts: Sequence[str], lines: Sequence[Line]) -> None:
     of_run = {one: [part for part in runs if runs[part] == one] for one in runs.values()}
     about = [f"- {', '.join(names)}: {one}" for one, names in of_run.items()]
     page = PAGE.read_text()
-    start, end = page.index(FROM) + len(FROM), page.index(TO)
+    start, end = page.index(FROM) + len(FROM), page.index(TO, page.index(FROM))
     whole = "\n".join([*about, "", HEAD, *(row(Line(**line)) for line in merged)])
     PAGE.write_text(f"{page[:start]}\n\n{whole}\n\n{page[end:]}")
 

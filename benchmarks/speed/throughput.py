@@ -6,8 +6,9 @@ Both train the same compiled net on the same rows in batches of the same size. T
 ``[n, 96, 96, 1]`` and float32 targets in memory, shuffles, and is timed from the beginning of an epoch to its end, so
 that what it does once a call costs it nothing. Ours is `fit_epoch` over `epoch_batches`, all of it: the pictures are a
 map of the data's cache. On a CPU the process is held to one core, as one of a worker a core is: pictures are then made
-in what training leaves of it. Other work on the machine only ever slows an epoch down, so ratios are of best epochs;
-those of the processor's seconds stand beside them.
+in what training leaves of it; on a GPU an epoch of batches that are there already says what they cost. Other work on
+the machine only ever slows an epoch down, so ratios are of best epochs; those of the processor's seconds stand beside
+them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,23 +27,26 @@ from lines import ROOT, Line, take_turns, tell
 from fkpsearch.augment import Augment
 from fkpsearch.data import load_data, split
 from fkpsearch.device import take_place
-from fkpsearch.pipeline import epoch_batches, targets
+from fkpsearch.pipeline import Batch, epoch_batches, targets
 from fkpsearch.settings import Settings, read_settings, settings_of
 from fkpsearch.space import Given, load_space
-from fkpsearch.train import Learner, fit_epoch, prepare
+from fkpsearch.steps import fit_epoch
+from fkpsearch.train import Learner, prepare
 
 OFF, ON = 0.97, 0.92
 """Bars, the project's own: our pictures a second over the bare fit's, without and with augmentation"""
 
 STARVES = 2.0
-"""Pictures made a second on a core over pictures trained: below it the pipeline may become what training waits for"""
+"""Pictures made a second on a core over pictures trained there: below it training may come to wait for the pipeline"""
 
-STEPS = {"laptop": 38, "resnet": 24, "model2": 4}
+STEPS = {"laptop": 38, "resnet": 24, "model2": 4, "cnn": 4}
 """Of an epoch: a few seconds of a core"""
 
-STEPS_ON_GPU = 200
+STEPS_ON_GPU = 128
 
 IN_FLOAT32 = "augmented, in float32"
+
+READY = "batches made before"
 
 Seconds = tuple[float, float]
 """Of the wall's clock and of the processor"""
@@ -63,6 +67,20 @@ def shortened(learner: Learner, steps: int, batch_size: int) -> Learner:
     return replace(learner, faces=learner.faces.view(rows), steps=steps)
 
 
+def of_batches(learner: Learner, augment: Augment, batch_size: int, epoch: int) -> Iterator[Batch]:
+    """Those of an epoch as a trial trains it."""
+    return epoch_batches(
+        learner.faces, augment, batch_size=batch_size, heads=learner.heads, seed=0, epoch=epoch, points=learner.points
+    )
+
+
+def taught(learner: Learner, batches: Iterator[Batch]) -> None:
+    """An epoch, and the weights it goes on from."""
+    _, to_go_on = fit_epoch(learner.net, batches, learner.steps)
+    if to_go_on:
+        learner.net.set_weights(to_go_on)
+
+
 def timed(do: Callable[[], Any]) -> Seconds:
     """How long something takes."""
     wall, processor = time.perf_counter(), time.process_time()
@@ -73,17 +91,13 @@ def timed(do: Callable[[], Any]) -> Seconds:
 def ours(learner: Learner, augment: Augment, batch_size: int) -> Callable[[], Seconds]:
     """An epoch as a trial trains it; each call another one."""
     numbers = iter(range(1, 1000))
+    return lambda: timed(lambda: taught(learner, of_batches(learner, augment, batch_size, next(numbers))))
 
-    def epoch() -> None:
-        batches = epoch_batches(
-            learner.faces, augment, batch_size=batch_size, heads=learner.heads, seed=0, epoch=next(numbers),
-            points=learner.points,
-        )  # fmt: skip
-        _, to_go_on = fit_epoch(learner.net, batches, learner.steps)
-        if to_go_on:
-            learner.net.set_weights(to_go_on)
 
-    return lambda: timed(epoch)
+def ready(learner: Learner, augment: Augment, batch_size: int) -> Callable[[], Seconds]:
+    """The same of batches that are there already, always the same ones."""
+    batches = list(of_batches(learner, augment, batch_size, 1))
+    return lambda: timed(lambda: taught(learner, (batch for batch in batches)))
 
 
 def bare(learner: Learner, batch_size: int) -> Callable[[], Seconds]:
@@ -110,11 +124,12 @@ def bare(learner: Learner, batch_size: int) -> Callable[[], Seconds]:
 
 def made(learner: Learner, augment: Augment, batch_size: int) -> Callable[[], Seconds]:
     """An epoch's batches, made and thrown away."""
-    told: dict[str, Any] = {"batch_size": batch_size, "heads": learner.heads, "points": learner.points}
-    return lambda: timed(lambda: sum(1 for _ in epoch_batches(learner.faces, augment, seed=0, epoch=1, **told)))
+    return lambda: timed(lambda: sum(1 for _ in of_batches(learner, augment, batch_size, 1)))
 
 
-def lines_of(net: str, seconds: dict[str, list[Seconds]], pictures: int, flops: float, limit: float) -> list[Line]:
+def lines_of(
+    net: str, seconds: dict[str, list[Seconds]], pictures: int, flops: float, limit: float, starves: float | None
+) -> list[Line]:
     """The figures of one net; ``flops`` of a picture's training step, ``limit`` in GFLOP/s, 0 = not known."""
     best = {case: min(wall for wall, _ in found) for case, found in seconds.items()}
     spent = {case: min(processor for _, processor in found) for case, found in seconds.items()}
@@ -127,7 +142,7 @@ def lines_of(net: str, seconds: dict[str, list[Seconds]], pictures: int, flops: 
     name, rate = f"{net}, augmented, of the matrix product", pictures / best["augmented"] * flops / 1e9
     of_limit = [Line("throughput", name, rate / limit, "")] if limit else []
     feeding = Line(
-        "throughput", f"{net}, batches made / trained", best["augmented"] / best["batches alone"], "", STARVES
+        "throughput", f"{net}, batches made / trained", best["augmented"] / best["batches alone"], "", starves
     )
     halved = []
     if IN_FLOAT32 in best:
@@ -171,13 +186,16 @@ def main() -> None:
         "augmented": ours(learner, settings.augment, batch_size),
         "batches alone": made(learner, settings.augment, batch_size),
     }
-    if not on_gpu and dtype_policy(settings.training) != "float32":
+    if on_gpu:
+        cases[READY] = ready(learner, settings.augment, batch_size)
+    elif dtype_policy(settings.training) != "float32":
         exact = settings.training.model_copy(update={"precision": "float32"})
         in_float32 = learner_of(settings.model_copy(update={"training": exact}))
         cases[IN_FLOAT32] = ours(in_float32, settings.augment, batch_size)
     take_turns(1, cases)  # traces, allocates
     seconds = take_turns(asked.rounds, cases)
-    tell(lines_of(asked.net, seconds, learner.steps * batch_size, operations, asked.limit))
+    starves = None if on_gpu else STARVES  # there a core makes pictures beside the GPU, and `augmented` tells
+    tell(lines_of(asked.net, seconds, learner.steps * batch_size, operations, asked.limit, starves))
 
 
 if __name__ == "__main__":
