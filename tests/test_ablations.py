@@ -244,7 +244,7 @@ def test_without_a_second_seed_there_is_no_interval_and_no_verdict() -> None:
 
 def test_the_spread_over_pictures_is_that_of_models_that_meet_other_pictures() -> None:
     """Beside 4,000 resamplings of the pictures, which two seeds share in part."""
-    from report import spread_over_pictures
+    from report import Pair, spread_over_pictures
     from results import Pictures, Result
 
     rng, count = np.random.default_rng(0), 300
@@ -254,7 +254,7 @@ def test_the_spread_over_pictures_is_that_of_models_that_meet_other_pictures() -
     pairs = []
     for seed, of_seed in enumerate(rows):
         ends = [Pictures(of_seed.tolist(), one[of_seed].tolist(), labels[of_seed].tolist()) for one in squares[seed]]
-        pairs.append(tuple(Result("x", seed, one.rmse, one, {}, 1.0, "x") for one in ends))
+        pairs.append(Pair(*(Result("x", seed, one.rmse, one, {}, 1.0, "x") for one in ends)))
 
     def gain(weight: Any) -> float:
         ends = [
@@ -264,7 +264,30 @@ def test_the_spread_over_pictures_is_that_of_models_that_meet_other_pictures() -
         return sum(before - after for before, after in ends) / 2
 
     drawn = [gain(rng.multinomial(count, np.full(count, 1 / count))) for _ in range(4000)]
-    assert spread_over_pictures(pairs) == pytest.approx(np.std(drawn), rel=0.07)  # type: ignore[arg-type]
+    assert spread_over_pictures(pairs) == pytest.approx(np.std(drawn), rel=0.07)
+
+
+def test_the_base_is_all_its_trainings_and_what_follows_one_is_measured_beside_that_one() -> None:
+    from after import AFTERS
+    from changes import BY_NAME
+    from report import Chance, Pair, pairs_of
+
+    known = {
+        "base": {seed: made("base", seed, [2.0, 2.0, 2.0, 3.0]) for seed in range(2)},
+        "again": {0: made("again", 0, [3.0, 2.0, 2.0, 2.0])},
+        "relu": {seed: made("relu", seed, [1.5] * 4) for seed in range(2)},
+        "tta-flip": {0: made("tta-flip", 0, [1.0] * 4)},
+    }
+    one, other = pairs_of(BY_NAME["relu"], known)
+    assert (one.trainings, other.trainings) == (2, 1)
+    assert (one.variance, other.variance) == (0.75, 1.0)
+    assert one.before.pictures
+    assert one.before.pictures.squares == [13.0, 8.0, 8.0, 13.0]
+    assert one.gain == pytest.approx(math.sqrt(5.25) - 1.5)
+    mirrored = next(after for after in AFTERS if after.name == "tta-flip")
+    assert pairs_of(mirrored, known) == [Pair(known["base"][0], known["tta-flip"][0])]
+    quantile = 2.570582  # of Student's t with 5 degrees of freedom
+    assert Chance(0.1, 5).half([one, other]) == pytest.approx(quantile * 0.1 * math.sqrt(0.75 + 1) / 2)
 
 
 def test_the_page_has_a_line_and_the_figure_a_dot_for_each_change_and_all_else_stays(tmp_path: Path) -> None:

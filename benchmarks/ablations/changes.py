@@ -182,8 +182,8 @@ AUGMENT = (
 )  # fmt: skip
 
 RECIPE = (
-    Change("again", "recipe", "nothing but another seed: what chance does", reseed=100),
-    Change("again-2", "recipe", "another seed once more", reseed=200),
+    Change("again", "recipe", "the base with nothing but another seed", reseed=100),
+    Change("again-2", "recipe", "the base with another seed once more", reseed=200),
     Change("constant", "recipe", "constant learning rate", {"training": {"schedule": {"kind": "constant"}}}),
     Change(
         "constant-no-averaging", "recipe", "weights not averaged",

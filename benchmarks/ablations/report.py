@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,36 @@ PAGE = HERE.parents[1] / "docs" / "accuracy.md"
 FIGURE = PAGE.with_suffix(".svg")
 BEGIN, END = "<!-- ablations -->", "<!-- end of the ablations -->"
 
-MEASURED = (*CHANGES[1:], *AFTERS)
+AGAIN = ("again", "again-2")
+"""The base with nothing but another seed: changes are measured beside the mean of all its trainings of a seed, as one
+may be lucky"""
+
+MEASURED = (*(change for change in CHANGES[1:] if change.name not in AGAIN), *AFTERS)
 """All but the base"""
 
 Known = Mapping[str, Mapping[int, Result]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A change and what it is measured against, with one seed."""
+
+    before: Result
+    after: Result
+    trainings: int = 1
+    """That ``before`` is the mean of"""
+
+    @property
+    def gain(self) -> float:
+        """Pixels."""
+        assert self.before.rmse is not None
+        assert self.after.rmse is not None
+        return self.before.rmse - self.after.rmse
+
+    @property
+    def variance(self) -> float:
+        """Of the gain by chance, where that beside a single training is 1."""
+        return (1 + 1 / self.trainings) / 2
 
 
 @dataclass(frozen=True)
@@ -53,15 +79,18 @@ class Chance:
     """How far a gain differs from seed to seed: one deviation for all changes, since three seeds know little of it."""
 
     deviation: float
-    """Of one seed's gain, in pixels; NaN where no change has two seeds"""
+    """Of one seed's gain beside a single training, in pixels; NaN where no change has two seeds"""
     freedom: float
     """Degrees of freedom"""
 
-    def half(self, seeds: int) -> float:
-        """Half of the 95% interval of a mean gain over so many seeds."""
+    def half(self, pairs: Sequence[Pair]) -> float:
+        """Half of the 95% interval of the mean gain of some seeds."""
         from scipy.stats import t
 
-        return float(t.ppf(0.975, self.freedom) * self.deviation / np.sqrt(seeds)) if self.freedom else float("nan")
+        if not self.freedom:
+            return float("nan")
+        of_mean = self.deviation * np.sqrt(sum(pair.variance for pair in pairs)) / len(pairs)
+        return float(t.ppf(0.975, self.freedom) * of_mean)
 
 
 def chance_of(known: Known, kind: type = Change) -> Chance:
@@ -72,8 +101,9 @@ def chance_of(known: Known, kind: type = Change) -> Chance:
     """
     apart: dict[str, list[NDArray[np.float64]]] = {}
     for change in MEASURED:
-        if isinstance(change, kind) and len(gains := gains_by_seed(pairs_of(change, known))) > 1:
-            apart.setdefault(change.against, []).append(gains - gains.mean())
+        if isinstance(change, kind) and len(pairs := pairs_of(change, known)) > 1:
+            gains, variances = (np.array([getattr(pair, of) for pair in pairs]) for of in ("gain", "variance"))
+            apart.setdefault(change.against, []).append((gains - gains.mean()) / np.sqrt(variances))
     if not apart:
         return Chance(float("nan"), 0)
     freedom = sum(len(one) - 1 for group in apart.values() for one in group)
@@ -87,18 +117,26 @@ def chance_of(known: Known, kind: type = Change) -> Chance:
     return Chance(float(np.sqrt(variance)), variance**2 / uncertain if uncertain else freedom)
 
 
-def pairs_of(change: Change | After, known: Known) -> list[tuple[Result, Result]]:
-    """What a change is measured against and the change, of each seed that has both."""
-    return [
-        (known[change.against][seed], one)
-        for seed, one in sorted(known.get(change.name, {}).items())
-        if one.rmse is not None and _has(known, change.against, seed)
-    ]
+def pairs_of(change: Change | After, known: Known) -> list[Pair]:
+    """Of each seed that has both a change and what it is measured against."""
+    of_base = change.against == "base" and isinstance(change, Change)  # what follows a training is beside that very one
+    names = ("base", *AGAIN) if of_base else (change.against,)
+    pairs = []
+    for seed, one in sorted(known.get(change.name, {}).items()):
+        if one.rmse is not None and _has(known, change.against, seed):
+            before = [known[name][seed] for name in names if _has(known, name, seed)]
+            pairs.append(Pair(mean_of(before), one, len(before)))
+    return pairs
 
 
-def gains_by_seed(pairs: Sequence[tuple[Result, Result]]) -> NDArray[np.float64]:
-    """Pixels, one a pair."""
-    return np.array([before.rmse - after.rmse for before, after in pairs])  # type: ignore[operator]
+def mean_of(results: Sequence[Result]) -> Result:
+    """Of trainings on the same pictures: the mean of their RMSEs, and of the squared errors of each picture."""
+    first, pictures = results[0], [one.pictures for one in results if one.pictures]
+    mean = float(np.mean([one.rmse for one in results if one.rmse is not None]))
+    if len(pictures) < len(results) or any(one.first_row != pictures[0].first_row for one in pictures):
+        return replace(first, rmse=mean, pictures=None)
+    squares = np.mean([one.squares for one in pictures], axis=0).tolist()
+    return replace(first, rmse=mean, pictures=replace(pictures[0], squares=squares))
 
 
 def gain_of(change: Change | After, known: Known, chance: Chance) -> Gain | None:
@@ -108,9 +146,9 @@ def gain_of(change: Change | After, known: Known, chance: Chance) -> Gain | None
         return None
     return Gain(
         change=change,
-        rmse=tuple(float(one.rmse) for _, one in pairs if one.rmse is not None),
-        gain=float(gains_by_seed(pairs).mean()),
-        half=chance.half(len(pairs)),
+        rmse=tuple(float(pair.after.rmse) for pair in pairs if pair.after.rmse is not None),
+        gain=float(np.mean([pair.gain for pair in pairs])),
+        half=chance.half(pairs),
         spread=spread_over_pictures(pairs),
     )
 
@@ -119,17 +157,16 @@ def _has(known: Known, name: str, seed: int) -> bool:
     return seed in known.get(name, {}) and known[name][seed].rmse is not None
 
 
-def spread_over_pictures(pairs: Sequence[tuple[Result, Result]]) -> float:
+def spread_over_pictures(pairs: Sequence[Pair]) -> float:
     """The standard error over pictures of the mean gain of some seeds; a picture that several have is one."""
     parts: dict[int, list[float]] = {}
-    for before, after in pairs:
-        assert before.pictures
-        assert after.pictures
-        if before.pictures.first_row != after.pictures.first_row:
+    for pair in pairs:
+        before, after = pair.before.pictures, pair.after.pictures
+        if not (before and after and before.first_row == after.first_row):
             return float("nan")
-        squares = [np.array(one.pictures.squares) for one in (before, after) if one.pictures]
-        _, of_seed = gain_of_pictures(squares[0], squares[1], np.array(before.pictures.labels, np.float64))
-        for row, part in zip(before.pictures.first_row, of_seed.tolist(), strict=True):
+        squares = [np.array(one.squares) for one in (before, after)]
+        _, of_seed = gain_of_pictures(squares[0], squares[1], np.array(before.labels, np.float64))
+        for row, part in zip(before.first_row, of_seed.tolist(), strict=True):
             parts.setdefault(row, []).append(part)
     return spread_of(np.array([np.nansum(one) for one in parts.values()]) / len(pairs))
 
@@ -153,8 +190,11 @@ def section(known: Known, gains: Sequence[Gain], chances: Mapping[type, Chance],
     base = known.get("base", {})
     if not base:
         return "No result is there yet."
-    values = [one.rmse for one in base.values() if one.rmse is not None]
-    parts = [f"The base has {_list(values)} px, a mean of {np.mean(values):.3f} px."]
+    trainings = [
+        [one.rmse for one in known.get(name, {}).values() if one.rmse is not None] for name in ("base", *AGAIN)
+    ]
+    each = "; with nothing but another seed ".join(_list(values) for values in trainings if values)
+    parts = [f"The base has {each} px, a mean of {np.mean(np.concatenate(trainings)):.3f} px."]
     if told := [f"{one.deviation:.3f} px {WHERE[kind]}" for kind, one in chances.items() if one.freedom]:
         free = " and ".join(f"{one.freedom:.0f}" for one in chances.values() if one.freedom)
         of = f"a standard deviation of {' and '.join(told)} ({free} degrees of freedom)"
