@@ -18,8 +18,8 @@ from fkpsearch.augment import Augment, augment
 from fkpsearch.data import Faces
 from fkpsearch.keypoints import COUNT
 
-AHEAD = 8
-"""Batches made in advance: enough to ride out a slow one, a few megabytes of memory."""
+AHEAD = 16
+"""Batches made in advance: as many as a GPU takes at once (steps.py), some megabytes of memory."""
 
 AT_ONCE = 64
 """Pictures changed in one go when a data set is enlarged: a few megabytes beside the result."""
