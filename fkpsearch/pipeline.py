@@ -19,9 +19,9 @@ from fkpsearch.data import Faces
 from fkpsearch.keypoints import COUNT
 
 AHEAD = 16
-"""Batches made in advance: as many as a GPU takes at once (steps.py), some megabytes of memory."""
+"""Batches made in advance, some megabytes of memory: enough to ride out a slow one, and what a GPU takes at once"""
 
-AT_ONCE = 64
+PICTURES_AT_ONCE = 64
 """Pictures changed in one go when a data set is enlarged: a few megabytes beside the result."""
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
@@ -46,8 +46,8 @@ def enlarge(faces: Faces, settings: Augment, seed: int) -> Faces:
     images[:n] = faces.images
     rng = np.random.default_rng([seed, 0])  # epochs count from 1
     for copy in range(1, times):
-        for start in range(0, n, AT_ONCE):
-            rows = slice(start, min(start + AT_ONCE, n))
+        for start in range(0, n, PICTURES_AT_ONCE):
+            rows = slice(start, min(start + PICTURES_AT_ONCE, n))
             new = slice(copy * n + rows.start, copy * n + rows.stop)
             images[new], labels[new] = changed(faces, rows, settings, rng)
     population, group = np.tile(faces.population, times), np.tile(faces.group, times)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from fkpsearch.pipeline import Batch
+from fkpsearch.pipeline import AHEAD, Batch
 from fkpsearch.recipe import gpu_is_there
 
-AT_ONCE = 16
+AT_ONCE = AHEAD
 """Steps that a GPU takes in one go: Python's part of a step of a small net takes as long as the GPU's (docs/LOG.md)"""
 
 
@@ -27,7 +26,7 @@ def fit_epoch(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, 
     match keras.backend.backend():
         case "tensorflow":
             return step_by_step(model, batches)
-        case "jax" if gpu_is_there():
+        case "jax" if gpu_is_there() and model.jit_compile:  # some layers of hypermodels cannot be compiled
             return many_at_once(model, batches)
         case _:
             return by_fit(model, batches, steps)
@@ -41,16 +40,13 @@ def step_by_step(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]
     logs = {"loss": model.train_on_batch(*next(batches))}  # forgets the last epoch's loss first
     for pictures, wanted in batches:
         logs = model.train_function(iter([(pictures, wanted, None)]))  # no weights; the loss is the mean so far
-    to_go_on = model.get_weights() if model.optimizer.use_ema else []
-    if to_go_on:
-        model.optimizer.finalize_variable_values(model.trainable_weights)
-    return float(logs["loss"]), to_go_on
+    return float(logs["loss"]), average(model)
 
 
 def many_at_once(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]]:
     """By JAX: the steps `fit` takes, :data:`AT_ONCE` of them in one program.
 
-    On a CPU convolutions in a loop of XLA's would be slow, and a step is long enough there.
+    On a CPU a loop of XLA's is ten times as slow as its steps one by one (docs/LOG.md).
     """
     import jax
 
@@ -61,7 +57,7 @@ def many_at_once(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]
         return jax.lax.fori_loop(0, count, step, state)
 
     if not hasattr(model, "steps_at_once"):  # compiled once, as Keras keeps its own `train_function`
-        model.steps_at_once = partial(jax.jit, donate_argnums=0)(steps)
+        model.steps_at_once = jax.jit(steps, donate_argnums=0)
     model.reset_metrics()
     held = (
         model.trainable_variables, model.non_trainable_variables, model.optimizer.variables, model.metrics_variables,
@@ -74,9 +70,8 @@ def many_at_once(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]
     for variables, values in zip(held, state, strict=True):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-    to_go_on = model.get_weights() if model.optimizer.use_ema else []
+    to_go_on = average(model)
     if to_go_on:
-        model.optimizer.finalize_variable_values(model.trainable_weights)
         own_memory(model)
     return float(model.get_metrics_result()["loss"]), to_go_on
 
@@ -93,6 +88,15 @@ def by_fit(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, lis
     if to_go_on:
         own_memory(model)
     return float(logs.history["loss"][0]), to_go_on
+
+
+def average(model: Any) -> list[Any]:
+    """Put the averages, where there are any, in the place of the weights, which are returned."""
+    if not model.optimizer.use_ema:
+        return []
+    weights: list[Any] = model.get_weights()
+    model.optimizer.finalize_variable_values(model.trainable_weights)
+    return weights
 
 
 def own_memory(model: Any) -> None:

@@ -15,14 +15,16 @@ CODE = """
 from fkpsearch.device import start_keras
 keras = start_keras()
 import numpy as np
-from fkpsearch.recipe import AdamW, Plateau, Training, build_optimizer
-from fkpsearch.steps import AT_ONCE, by_fit, many_at_once
+from fkpsearch import steps
+from fkpsearch.recipe import AdamW, Cosine, Plateau, Training, build_optimizer
 
-def taught(way, averaging):
+def taught(on_gpu, averaging, schedule):
+    steps.gpu_is_there = lambda: on_gpu
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3, strides=4), keras.layers.BatchNormalization()]
-    net = keras.Sequential([keras.Input((16, 16, 1)), *layers, keras.layers.Flatten(), keras.layers.Dense(2)])
-    training = Training(averaging=averaging, optimizer=AdamW(learning_rate=0.01), schedule=Plateau())
+    layers += [keras.layers.Dropout(0.2), keras.layers.Flatten(), keras.layers.Dense(2)]
+    net = keras.Sequential([keras.Input((16, 16, 1)), *layers])
+    training = Training(epochs=3, averaging=averaging, optimizer=AdamW(learning_rate=0.01), schedule=schedule)
     net.compile(optimizer=build_optimizer(training, STEPS), loss="mse")
     net.optimizer.build(net.trainable_variables)
     rng = np.random.default_rng(0)
@@ -32,19 +34,18 @@ def taught(way, averaging):
             (rng.integers(0, 256, (4, 16, 16, 1), np.uint8), rng.normal(size=(4, 2)).astype(np.float32))
             for _ in range(STEPS)
         ]
-        one_by_one = (batch for batch in batches)
-        loss, to_go_on = way(net, one_by_one, STEPS) if way is by_fit else way(net, one_by_one)
+        loss, to_go_on = steps.fit_epoch(net, (batch for batch in batches), STEPS)
         told += [np.float32(loss), net.predict_on_batch(batches[0][0]), *net.get_weights(), *to_go_on]
         if to_go_on:
             net.set_weights(to_go_on)
-        net.optimizer.learning_rate = 0.005
+        if isinstance(schedule, Plateau):
+            net.optimizer.learning_rate = 0.005
+    assert hasattr(net, "steps_at_once") == on_gpu
     return told
 
-for STEPS in (AT_ONCE - 1, AT_ONCE * 2 + 3):
-    for averaging in (0.9, 0):
-        one, other = taught(by_fit, averaging), taught(many_at_once, averaging)
-        assert len(one) == len(other)
-        for a, b in zip(one, other):
+for STEPS in (steps.AT_ONCE - 1, steps.AT_ONCE * 2 + 3):
+    for averaging, schedule in ((0.9, Plateau()), (0, Cosine())):
+        for a, b in zip(taught(False, averaging, schedule), taught(True, averaging, schedule), strict=True):
             np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 print("alike")
 """

@@ -42,6 +42,8 @@ class Change:
     """Changes the training part; all others' rows stay as they are"""
     against: str = "base"
     """The change it is measured against"""
+    same_path: bool = False
+    """Its weights go the way of what it is measured against: of chance both have the same"""
     reseed: int = 0
     """Added to the seed of weights, order and augmentation; the split stays that of the seed"""
     gone: bool = False
@@ -187,11 +189,11 @@ RECIPE = (
     Change("constant", "recipe", "constant learning rate", {"training": {"schedule": {"kind": "constant"}}}),
     Change(
         "constant-no-averaging", "recipe", "weights not averaged",
-        {"training": {"schedule": {"kind": "constant"}, "averaging": 0}}, against="constant",
+        {"training": {"schedule": {"kind": "constant"}, "averaging": 0}}, against="constant", same_path=True,
     ),
     Change(
         "constant-99", "recipe", "weights averaged with decay 0.99",
-        {"training": {"schedule": {"kind": "constant"}, "averaging": 0.99}}, against="constant",
+        {"training": {"schedule": {"kind": "constant"}, "averaging": 0.99}}, against="constant", same_path=True,
     ),
     Change(
         "constant-batch-32", "recipe", "batches of 32",
@@ -208,12 +210,16 @@ RECIPE = (
     Change(
         "plateau", "recipe", "plateau: halved after 3 epochs in vain, once in three seeds",
         {"training": {"schedule": {"kind": "plateau", "factor": 0.5, "patience": 3}}}, against="constant",
+        same_path=True,
     ),
     Change("warm-up-30", "recipe", "cosine with a warm-up of 30%", {"training": {"schedule": {"warmup": 0.3}}}),
     Change("one-cycle", "recipe", "one cycle: two straight lines, 30% up", gone=True),
     Change("huber", "recipe", "Huber's loss (3 px) in the first half, then squared", gone=True),
-    Change("no-averaging", "recipe", "weights not averaged", {"training": {"averaging": 0}}),
-    Change("averaging-99", "recipe", "weights averaged with decay 0.99", {"training": {"averaging": 0.99}}),
+    Change("no-averaging", "recipe", "weights not averaged", {"training": {"averaging": 0}}, same_path=True),
+    Change(
+        "averaging-99", "recipe", "weights averaged with decay 0.99", {"training": {"averaging": 0.99}},
+        same_path=True,
+    ),
     # Adam is AdamW without decay, so the two are one change
     Change(
         "adam", "recipe", "Adam, no weight decay",

@@ -48,7 +48,7 @@ class Pair:
 
     @property
     def variance(self) -> float:
-        """Of the gain by chance, where that beside a single training is 1."""
+        """Of the gain by chance, where that beside a single training is 1: half of it would be the change's own."""
         return (1 + 1 / self.trainings) / 2
 
 
@@ -99,18 +99,22 @@ def chance_of(known: Known, kind: type = Change) -> Chance:
     Those measured against the same trainings share their luck, of which no more seeds tell than each has, however many
     the changes: the degrees of freedom are Satterthwaite's (1946) for the sum of that part and of each change's own.
     """
-    apart: dict[str, list[NDArray[np.float64]]] = {}
+    apart: dict[tuple[object, ...], list[NDArray[np.float64]]] = {}
     for change in MEASURED:
-        if isinstance(change, kind) and len(pairs := pairs_of(change, known)) > 1:
-            gains, variances = (np.array([getattr(pair, of) for pair in pairs]) for of in ("gain", "variance"))
-            apart.setdefault(change.against, []).append((gains - gains.mean()) / np.sqrt(variances))
+        if not isinstance(change, kind) or (isinstance(change, Change) and change.same_path):
+            continue  # what goes the same way has less of chance than others
+        if len(pairs := pairs_of(change, known)) > 1:
+            gains, variances = np.array([pair.gain for pair in pairs]), np.array([pair.variance for pair in pairs])
+            from_mean = (gains - np.average(gains, weights=1 / variances)) / np.sqrt(variances)
+            seeds_of = (change.against, *(pair.after.seed for pair in pairs))
+            apart.setdefault(seeds_of, []).append(from_mean)
     if not apart:
         return Chance(float("nan"), 0)
     freedom = sum(len(one) - 1 for group in apart.values() for one in group)
     variance = sum(float((one**2).sum()) for group in apart.values() for one in group) / freedom
     largest = max(apart.values(), key=len)
-    seeds = max(map(len, largest))
-    luck = np.mean([one for one in largest if len(one) == seeds], axis=0)
+    seeds = len(largest[0])
+    luck = np.mean(largest, axis=0)
     shared = min(variance, float((luck**2).sum()) / (seeds - 1))
     own = (variance - shared) ** 2 / (freedom - seeds + 1) if freedom >= seeds else 0.0
     uncertain = shared**2 / (seeds - 1) + own
@@ -119,20 +123,24 @@ def chance_of(known: Known, kind: type = Change) -> Chance:
 
 def pairs_of(change: Change | After, known: Known) -> list[Pair]:
     """Of each seed that has both a change and what it is measured against."""
-    of_base = change.against == "base" and isinstance(change, Change)  # what follows a training is beside that very one
-    names = ("base", *AGAIN) if of_base else (change.against,)
+    names = ("base", *AGAIN) if change.against == "base" and not same_path(change) else (change.against,)
     pairs = []
     for seed, one in sorted(known.get(change.name, {}).items()):
         if one.rmse is not None and _has(known, change.against, seed):
             before = [known[name][seed] for name in names if _has(known, name, seed)]
-            pairs.append(Pair(mean_of(before), one, len(before)))
+            pairs.append(Pair(mean_result(before), one, len(before)))
     return pairs
 
 
-def mean_of(results: Sequence[Result]) -> Result:
+def same_path(change: Change | After) -> bool:
+    """Whether it is of the very training it is measured against, and beside no other."""
+    return change.same_path if isinstance(change, Change) else change.of == (change.against,)
+
+
+def mean_result(results: Sequence[Result]) -> Result:
     """Of trainings on the same pictures: the mean of their RMSEs, and of the squared errors of each picture."""
     first, pictures = results[0], [one.pictures for one in results if one.pictures]
-    mean = float(np.mean([one.rmse for one in results if one.rmse is not None]))
+    mean = float(np.mean([one.rmse for one in results]))  # type: ignore[arg-type]  # all of them have one
     if len(pictures) < len(results) or any(one.first_row != pictures[0].first_row for one in pictures):
         return replace(first, rmse=mean, pictures=None)
     squares = np.mean([one.squares for one in pictures], axis=0).tolist()

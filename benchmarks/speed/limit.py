@@ -65,13 +65,14 @@ def main() -> None:
     keras = import_keras()
     from fkpsearch.recipe import gpu_is_there
 
-    size, dtype = (SIZE_ON_GPU, "bfloat16") if gpu_is_there() else (SIZE, "float32")
+    on_gpu = gpu_is_there()
+    size, dtype = (SIZE_ON_GPU, "bfloat16") if on_gpu else (SIZE, "float32")
     if asked.quick:
         size //= 8
     threads = wanted(THREADS)
-    held = f"{threads} thread{'s' if threads > 1 else ''}" if dtype == "float32" else "GPU"
+    held = "GPU" if on_gpu else f"{threads} thread{'s' if threads > 1 else ''}"
     cases = {f"{keras.backend.backend()}, {dtype}, {held}": backend_product(size, dtype)}
-    if dtype == "float32":
+    if not on_gpu:
         cases = {f"numpy, float32, {held}": numpy_product(size)} | cases
     rates = take_turns(2 if asked.quick else ROUNDS, cases)
     tell([Line("limit", f"matrix product, {name}", max(found), "GFLOP/s") for name, found in rates.items()])

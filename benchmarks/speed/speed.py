@@ -1,11 +1,12 @@
 """The speed of the parts, as one table: what is reached of what a bare Keras `fit` and the machine would allow.
 
-    python benchmarks/speed/speed.py [FACES96] [--only limit throughput trial memory together] [--keep] [--quick]
+    python benchmarks/speed/speed.py [FACES96] [--only limit throughput trial memory] [--keep] [--quick]
 
 Every figure is measured in processes of its own, the cases of a ratio in turns; 15 minutes on two cores. Bars are the
 project's own; the exit status is 1 where one is missed. `--keep` writes the figures to `results-cpu.json` beside this
 file, against which the next run is shown, and the table into `docs/performance.md`. On a machine with a GPU
-(`KERAS_BACKEND=jax` or another one's) the rates are the GPU's, models train in bfloat16, and file and table are others.
+(`KERAS_BACKEND=jax` or another one's) the rates are the GPU's, models train in bfloat16, there is a part `together`,
+and file and table are others.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ ROUNDS = {"laptop": 6, "resnet": 6, "model2": 4} | ({"cnn": 4} if KIND == "GPU" 
 THREADS = {"CPU": 1, "GPU": 4}
 """Of a training: a worker a core, or of a GPU with 16 cores, which some workers share, its part of them"""
 
-PARTS = ("limit", "throughput", "trial", "memory", "together")
+PARTS = ("limit", "throughput", "trial", "memory", *(["together"] if KIND == "GPU" else []))
 
 TOGETHER = (1, 8)
 """Children that share a GPU"""
@@ -59,7 +60,7 @@ def lines_of(data: Path, parts: list[str], *, quick: bool) -> Iterator[Line]:
         yield from alone("trial.py", data, *more, threads=cores())
     if "memory" in parts:
         yield from alone("memory.py", data, *more, threads=1)
-    if "together" in parts and KIND == "GPU":
+    if "together" in parts:
         for children in TOGETHER:
             yield from alone("together.py", data, children, threads=max(1, cores() // children))
 

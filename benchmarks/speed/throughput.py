@@ -130,12 +130,15 @@ def made(learner: Learner, augment: Augment, batch_size: int) -> Callable[[], Se
 def lines_of(
     net: str, seconds: dict[str, list[Seconds]], pictures: int, flops: float, limit: float, starves: float | None
 ) -> list[Line]:
-    """The figures of one net; ``flops`` of a picture's training step, ``limit`` in GFLOP/s, 0 = not known."""
+    """The figures of one net; ``flops`` of a picture's training step, ``limit`` in GFLOP/s, 0 = not known.
+
+    ``starves`` is the bar of batches made over trained, None on a GPU, beside which a processor makes them.
+    """
     best = {case: min(wall for wall, _ in found) for case, found in seconds.items()}
     spent = {case: min(processor for _, processor in found) for case, found in seconds.items()}
 
     def against(case: str, bar: float) -> Line:
-        note = f"of the processor's seconds {spent['bare'] / spent[case]:.3f}"
+        note = "" if starves is None else f"of the processor's seconds {spent['bare'] / spent[case]:.3f}"
         return Line("throughput", f"{net}, {case} / bare fit", best["bare"] / best[case], "", least=bar, note=note)
 
     speeds = [Line("throughput", f"{net}, {case}", pictures / best[case], "pictures/s") for case in best]
@@ -194,7 +197,7 @@ def main() -> None:
         cases[IN_FLOAT32] = ours(in_float32, settings.augment, batch_size)
     take_turns(1, cases)  # traces, allocates
     seconds = take_turns(asked.rounds, cases)
-    starves = None if on_gpu else STARVES  # there a core makes pictures beside the GPU, and `augmented` tells
+    starves = None if on_gpu else STARVES
     tell(lines_of(asked.net, seconds, learner.steps * batch_size, operations, asked.limit, starves))
 
 
