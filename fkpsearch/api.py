@@ -34,8 +34,9 @@ def load_space(space: str | Path) -> ShownSpace:
     """A search space, checked.
 
     Args:
-        space: The name of one that comes with the package (`laptop`, `gpu`, `cnn`, `backbone`, `resnet`, `deck/model2`),
-            a YAML file, YAML text of several lines, or a keras-tuner hypermodel (`my_model.py:Faces`).
+        space: The name of one that comes with the package (`laptop`, `gpu`, `cnn`, `backbone`, `resnet`,
+            `deck/model2`), a YAML file, YAML text of several lines, or a keras-tuner hypermodel
+            (`my_model.py:Faces`).
 
     Raises:
         SpaceError: With every mistake in it.
