@@ -87,6 +87,15 @@ def test_table(report: ModuleType) -> None:
     assert theirs.endswith("| 72 | 54 | 1,000 | 2.5 min, 25% |")
 
 
+def test_what_the_machines_were(report: ModuleType) -> None:
+    """Borrowed machines differ; the first runs have not noted what they were."""
+    assert report.machines(race()) == []
+    noted = [{**one, "pace": 500.0 + one["seed"], "processor": "Xeon"} for one in race()["optuna"]]
+    (said,) = report.machines(race() | {"optuna": noted})
+    assert said.startswith("Run on: a machine that was not noted (4 of 6 runs), Xeon (2 of 6 runs). Just before 2 of")
+    assert "trained at 500 to 501 pictures a second" in said
+
+
 def test_page_and_figure(report: ModuleType, tmp_path: Path) -> None:
     """What stands about the marks stays; the figure is a picture with a line a contestant."""
     page, picture = tmp_path / "page.md", tmp_path / "race.svg"

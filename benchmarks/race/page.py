@@ -62,9 +62,9 @@ def build(values: dict[str, Any], keypoints: Any) -> keras.Model:
 
     It begins at the mean of the training ``keypoints``: from Keras' random weights the first steps are so large that
     they end most ReLUs of the dense layer for good. And its moving statistics forget in 10 steps in place of 100, which
-    in epochs of 36 steps let early stopping end what had hardly begun. Without these two whatever is searched stays at
-    the mean keypoint for 30 minutes (docs/LOG.md): no race. And it pools before it normalises: a quarter of the places
-    to normalise and activate, as the race is about searching and not about nets.
+    in epochs of 36 steps let early stopping end what had hardly begun. Without these two Ray Tune was still at the mean
+    keypoint after 30 minutes (docs/LOG.md): no race. And it pools before it normalises: a quarter of the places to
+    normalise and activate, as the race is about searching and not about nets.
     """
     pictures = x = keras.Input((96, 96, 1))
     x = layers.AveragePooling2D(2)(layers.Rescaling(1 / 127.5, offset=-1)(x))

@@ -3,14 +3,16 @@
     pip install -r benchmarks/race/requirements.txt
     python benchmarks/race/race.py DATA [--minutes 30] [--seeds 3] [--only NAME ...] [--hours H]
 
-Every contestant has the same cores, the same training and validation pictures and the same wall-clock minutes, its
-imports included, one after another. All but ``fkpsearch laptop`` search one plain-CNN space (space.yaml, page.py).
+Every contestant has the same cores and the same wall-clock minutes, its imports included, one after another. All but
+``fkpsearch laptop``, which keeps its own split, search one plain-CNN space (space.yaml, page.py) and have the same
+training and validation pictures; the hold-out is the same for all.
 
 A result is a file in ``benchmarks/race/results/``; one that is there is not run again, so the race may be run in pieces
 (``--hours`` begins no run that would end later). At the end docs/performance.md has table and figure of all that is
-there; shorter races only print them. Nothing else may run meanwhile.
+there; shorter races only print them. Nothing else may run meanwhile. A machine's pace is measured before each run
+(pace.py): borrowed ones differ from day to day.
 
-The best model of each is scored on the same validation and hold-out pictures, which nobody has searched on. What
+The best model of each is scored on validation and on the hold-out, which nobody has searched on. What
 somebody has found counts from the epoch in which it was found, what we have found from the end of its trial.
 """
 
@@ -35,6 +37,7 @@ import psutil
 import report
 
 from fkpsearch.data import Data, load_data, split
+from fkpsearch.environment import cpu_model, revision
 from fkpsearch.errors import FkpError
 from fkpsearch.keypoints import rmse
 from fkpsearch.ledger import read
@@ -91,9 +94,10 @@ def run(name: str, seed: int, seconds: float, data: Data) -> dict[str, Any]:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="race-") as place:
         folder = Path(place)
+        write_faces(data, folder / "faces.npz")
+        pace = pace_of(folder)
         try:
             if name in OTHERS:
-                write_faces(data, folder / "faces.npz")
                 command = [sys.executable, *(word.format(folder=folder, seed=seed) for word in OTHERS[name])]
                 memory = watch([command], seconds, folder, cwd=HERE)
                 result = their_record(folder) | score(folder / "best.keras", data, folder)
@@ -107,8 +111,19 @@ def run(name: str, seed: int, seconds: float, data: Data) -> dict[str, Any]:
         log = last_words(folder)
     return {
         "contestant": name, "seed": seed, "minutes": seconds / 60, "memory_mib": round(memory), **result,
-        "load_before": load, "cores": len(os.sched_getaffinity(0)), "machine": platform.platform(), "log": log,
+        "date": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()), "revision": revision(HERE),
+        "load_before": load, "cores": len(os.sched_getaffinity(0)), "machine": platform.platform(),
+        "processor": cpu_model(), "pace": pace, "log": log,
     }  # fmt: skip
+
+
+def pace_of(folder: Path) -> float:
+    """Pictures a second of pace.py's net, in a process of its own."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": search_path()}
+    said = subprocess.run(
+        [sys.executable, "pace.py", str(folder)], check=True, stdout=subprocess.PIPE, env=environment, cwd=HERE
+    )
+    return round(float(said.stdout), 1)
 
 
 def last_words(folder: Path) -> str:
@@ -253,7 +268,8 @@ class Ours:
             "--to",
             str(out),
         ]
-        command += ["--ensemble"] if self.ensemble else []
+        chosen = (self.study / "ensemble.json").exists()  # or `export` would choose one after the race
+        command += ["--ensemble"] if self.ensemble and chosen else []
         environment = {**os.environ, "PYTHONPATH": search_path()}
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
         metrics = json.loads((out / "metrics.json").read_text())

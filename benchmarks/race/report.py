@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -52,7 +53,8 @@ def write_page(results: Results, page: Path = PAGE, picture: Path = FIGURE) -> N
 def section(results: Results, picture: str) -> str:
     """What stands between the marks."""
     said = "Best validation RMSE so far against time: median of the seeds, band from the best to the worst"
-    return "\n\n".join(["\n".join(table(results)), *bars(results), f"![{said}]({picture})"])
+    told = "The figure has single trials as the search saw them, the table what is shipped: with views or an ensemble."
+    return "\n\n".join(["\n".join(table(results)), *bars(results), *machines(results), f"![{said}]({picture})", told])
 
 
 HEAD = (
@@ -115,7 +117,7 @@ def bars(results: Results) -> list[str]:
     lines = []
     if LAPTOP in results:
         ours = _median(results[LAPTOP], "holdout")
-        words = f"laptop.yaml and its ensemble: {ours:.3f} px on the hold-out"
+        words = f"`spaces/laptop.yaml` and its ensemble: {ours:.3f} px on the hold-out"
         lines.append(f"{words} (bar {BARS['pixels']}, moonshot {BARS['moonshot']}: {_met(ours <= BARS['pixels'])})")
         if others:
             best = min(others, key=lambda name: _median(others[name], "holdout"))
@@ -136,6 +138,20 @@ def bars(results: Results) -> list[str]:
                 f"{_median(results[SAME], 'holdout'):.3f} px, it has {_median(others[best], 'holdout'):.3f}"
             )
     return ["\n".join(f"- {line[0].upper()}{line[1:]}" for line in lines)] if lines else []
+
+
+def machines(results: Results) -> list[str]:
+    """What the runs were run on, where that was noted, as times are only as comparable as their machines."""
+    runs = [one for of_one in results.values() for one in of_one]
+    paces = sorted(one["pace"] for one in runs if "pace" in one)
+    if not paces:
+        return []
+    kinds = Counter(one.get("processor", "a machine that was not noted") for one in runs)
+    told = ", ".join(f"{name} ({count} of {len(runs)} runs)" for name, count in kinds.most_common())
+    return [
+        f"Run on: {told}. Just before {len(paces)} of the runs a fixed net of the page (`benchmarks/race/pace.py`) was "
+        f"trained at {paces[0]:.0f} to {paces[-1]:.0f} pictures a second by `fit`."
+    ]
 
 
 def _met(met: bool) -> str:
