@@ -231,6 +231,21 @@ def test_a_gain_has_students_interval_with_the_deviation_that_all_changes_share(
     assert (relu.verdict, blur.verdict, adam.verdict) == ("pays", "not decided", "costs")
 
 
+def test_what_trains_nothing_has_the_interval_of_its_own_seeds() -> None:
+    """Gains of 0.1, 0.2 and 0.3: 0.2 beside 4.302653 (Student's t of two degrees of freedom) times 0.1 / sqrt(3)."""
+    from after import AFTERS
+    from report import Chance, gain_of
+
+    known = {
+        "base": {seed: made("base", seed, [2.0] * 4) for seed in range(3)},
+        "tta-flip": {seed: made("tta-flip", seed, [value] * 4) for seed, value in enumerate((1.9, 1.8, 1.7))},
+    }
+    mirrored = gain_of(next(after for after in AFTERS if after.name == "tta-flip"), known, Chance(5.0, 5))
+    assert mirrored
+    assert (mirrored.gain, mirrored.half) == pytest.approx((0.2, 4.302653 * 0.1 / math.sqrt(3)))
+    assert mirrored.verdict == "not decided"
+
+
 def test_without_a_second_seed_there_is_no_interval_and_no_verdict() -> None:
     from changes import BY_NAME
     from report import chance_of, gain_of

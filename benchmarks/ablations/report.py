@@ -62,7 +62,8 @@ class Gain:
     gain: float
     """Pixels by which it is better, the mean over these seeds"""
     half: float
-    """Half of its 95% interval: Student's t with the deviation between seeds that all changes have; NaN without one"""
+    """Half of its 95% interval, Student's t: by the deviation between seeds that all trained changes share, or where
+    nothing is trained by its own; NaN where there is none"""
     spread: float
     """Standard error over pictures, seeds pooled; NaN where it is not known"""
 
@@ -93,15 +94,24 @@ class Chance:
         return float(t.ppf(0.975, self.freedom) * of_mean)
 
 
-def chance_of(known: Known, kind: type = Change) -> Chance:
-    """Of all changes of a kind that are there.
+def own_half(pairs: Sequence[Pair]) -> float:
+    """Half of the 95% interval of the mean gain of some seeds by these gains alone."""
+    from scipy.stats import sem, t
+
+    if len(pairs) < 2:
+        return float("nan")
+    return float(t.ppf(0.975, len(pairs) - 1) * sem([pair.gain for pair in pairs]))
+
+
+def chance_of(known: Known) -> Chance:
+    """Of all changes that are trained.
 
     Those measured against the same trainings share their luck, of which no more seeds tell than each has, however many
     the changes: the degrees of freedom are Satterthwaite's (1946) for the sum of that part and of each change's own.
     """
     apart: dict[tuple[object, ...], list[NDArray[np.float64]]] = {}
     for change in MEASURED:
-        if not isinstance(change, kind) or (isinstance(change, Change) and change.same_path):
+        if isinstance(change, After) or change.same_path:
             continue  # what goes the same way has less of chance than others
         if len(pairs := pairs_of(change, known)) > 1:
             gains, variances = np.array([pair.gain for pair in pairs]), np.array([pair.variance for pair in pairs])
@@ -156,7 +166,7 @@ def gain_of(change: Change | After, known: Known, chance: Chance) -> Gain | None
         change=change,
         rmse=tuple(float(pair.after.rmse) for pair in pairs if pair.after.rmse is not None),
         gain=float(np.mean([pair.gain for pair in pairs])),
-        half=chance.half(pairs),
+        half=chance.half(pairs) if isinstance(change, Change) else own_half(pairs),
         spread=spread_over_pictures(pairs),
     )
 
@@ -182,18 +192,18 @@ def spread_over_pictures(pairs: Sequence[Pair]) -> float:
 def write_page(results: Path, page: Path = PAGE, picture: Path = FIGURE) -> None:
     """Write the table between the page's two marks, and the figure beside it."""
     known = read_results(results)
-    chances = {kind: chance_of(known, kind) for kind in (Change, After)}
-    gains = [gain for change in MEASURED if (gain := gain_of(change, known, chances[type(change)]))]
+    chance = chance_of(known)
+    gains = [gain for change in MEASURED if (gain := gain_of(change, known, chance))]
     if gains:
         with writing(picture) as file:
             file.write(draw([(g.change.group, title_of(g.change), g.gain, g.half, g.spread, g.verdict) for g in gains]))
     text = page.read_text(encoding="utf-8")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     with writing(page) as file:
-        file.write(f"{before}{BEGIN}\n\n{section(known, gains, chances, picture.name)}\n\n{END}{after}")
+        file.write(f"{before}{BEGIN}\n\n{section(known, gains, chance, picture.name)}\n\n{END}{after}")
 
 
-def section(known: Known, gains: Sequence[Gain], chances: Mapping[type, Chance], picture: str) -> str:
+def section(known: Known, gains: Sequence[Gain], chance: Chance, picture: str) -> str:
     """What stands between the marks."""
     base = known.get("base", {})
     if not base:
@@ -203,10 +213,9 @@ def section(known: Known, gains: Sequence[Gain], chances: Mapping[type, Chance],
     ]
     each = "; with nothing but another seed ".join(_list(values) for values in trainings if values)
     parts = [f"The base has {each} px, a mean of {np.mean(np.concatenate(trainings)):.3f} px."]
-    if told := [f"{one.deviation:.3f} px {WHERE[kind]}" for kind, one in chances.items() if one.freedom]:
-        free = " and ".join(f"{one.freedom:.0f}" for one in chances.values() if one.freedom)
-        of = f"a standard deviation of {' and '.join(told)} ({free} degrees of freedom)"
-        parts.append(f"By chance a gain differs from seed to seed by {of}.")
+    if chance.freedom:
+        of = f"a standard deviation of {chance.deviation:.3f} px ({chance.freedom:.0f} degrees of freedom)"
+        parts.append(f"Where something is trained, a gain differs by chance from seed to seed by {of}.")
     if gains:
         parts.append(f"![What each change is worth, with its 95% interval]({picture})")
     for group in GROUPS:
@@ -214,8 +223,6 @@ def section(known: Known, gains: Sequence[Gain], chances: Mapping[type, Chance],
             parts.append("\n".join([f"### {group.capitalize()}", "", *HEAD, *lines]))
     return "\n\n".join([*parts, *failures(known), *notes(known)])
 
-
-WHERE = {Change: "where something is trained", After: "where nothing is"}
 
 HEAD = ("| change | validation px, seed by seed | gain px, 95% | over pictures | |", "|---|---|---|---|---|")
 
@@ -249,6 +256,8 @@ def notes(known: Known) -> list[str]:
     for after in AFTERS:
         for seed, one in sorted(known.get(after.name, {}).items()):
             told = [f"{what}: {_plain(value)}" for what, value in one.notes.items()]
+            told += [f"of {len(one.settings)} trainings"] if told and not after.of else []
+            told += [] if pairs_of(after, known) or one.rmse is None else [f"{one.rmse:.3f} px, but no {after.against}"]
             lines += [f"- {after.title}, seed {seed}: {'; '.join(told)}"] if told else []
     return ["\n".join(["### Of what they are made", "", *lines])] if lines else []
 
