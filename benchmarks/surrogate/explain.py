@@ -90,9 +90,12 @@ def section_of(found: Found) -> str:
         for minute, true, trials in zip(minutes, base["true"], base["trials"], strict=True)
     )
     words = (
-        f"Searching as `spaces/laptop.yaml` does comes to {ours}: {seeds} searches by two workers of one thread, worth "
-        "of the trial that would be shipped without its luck. Below: pixels by which another way is better (+) or "
-        f"worse (-), mean of {seeds} pairs with 95% of Student's t; bold = better beyond doubt."
+        f"Searching as `spaces/laptop.yaml` does comes to {ours}: the mean of {seeds} searches by two workers of one "
+        "thread. It is what the shipped settings are worth, not the lucky value that the search saw. Below: pixels by "
+        f"which another way is better (+) or worse (-), mean of {seeds} pairs with its 95% interval (Student's t); "
+        "bold where all of that is above zero. One in twenty such intervals leaves zero out by chance. They are of the "
+        f"mean over {seeds} worlds that the table leaves possible: in the one real world, a search may differ by "
+        f"{np.sqrt(seeds):.0f} times that."
     )
     title = f"Gains over laptop.yaml's own way to search, after {minutes[0]:g} to {minutes[-1]:g} minutes"
     return f"{said}\n{fill(words, 120)}\n\n{table_of(found)}\n\n![{title}]({FIGURE.name})\n"

@@ -2,8 +2,8 @@
 
 Exact where a curve was recorded. Between records, logarithms of curves are written in their first principal components,
 each a Gaussian process over the parameters (process.py). One *world* is one draw from what the records leave possible:
-a sample path of each process. So worlds differ in what is not known, and an interval over worlds has the ignorance of
-the table in it.
+a sample path of each process. So worlds differ in what is not known: the mean over worlds is what is to be expected,
+and how far one may lie from it is the deviation over worlds, not the interval of that mean.
 
 What chance does to a training is known from settings that were trained twice: half of the variance of the difference of
 two logarithms, with its correlation over the epochs. It comes on top of a world's curve.
