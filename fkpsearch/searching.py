@@ -290,6 +290,17 @@ def hours_of(gpu_hours: float | None, crew: Crew) -> float:
     return gpu_hours
 
 
+def how_to_go_on(ledger: Ledger) -> str:
+    """With a search that a budget has ended: that of a call begins anew with each call, the study's does not."""
+    from fkpsearch.status import status_of
+    from fkpsearch.study import GPU_HOURS
+
+    hours = ledger.study.user_attrs.get(GPU_HOURS)
+    if hours is not None and status_of(ledger, [])["gpu_hours"] >= hours:
+        return f"the study has had its {hours:g} GPU hours; `fkpsearch run` with more of them goes on"
+    return f"`{this_command()}` goes on"
+
+
 def say_result(ledger: Ledger, trials: int) -> None:
     """What a search came to and what to do next; the table of all trials where each is a settings file."""
     presets = ledger.space.presets
@@ -299,7 +310,7 @@ def say_result(ledger: Ledger, trials: int) -> None:
 
         console().print(status_view(status_of(ledger, [])))
     done = len(ledger.best(trials) if presets else ledger.finished())
-    typer.echo(f"{done} of {trials} trials finished" + ("" if done >= trials else f": `{this_command()}` goes on"))
+    typer.echo(f"{done} of {trials} trials finished" + ("" if done >= trials else f": {how_to_go_on(ledger)}"))
     for best in ledger.best():
         value = best.value or float("nan")
         typer.echo(

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -60,6 +60,9 @@ KEPT_MODELS = 10
 
 As many as an ensemble may have picks: of those that it wants and that were not kept, each is trained again."""
 
+KEEP, GPU_HOURS = "keep", "gpu_hours"
+"""Study attributes: what the last `run` said of these, for those that join it"""
+
 JOINING = 120.0
 """Seconds a worker waits for the study to be begun by somebody"""
 
@@ -79,7 +82,7 @@ class Terms:
     """How far a call shall carry a study, and what it keeps."""
 
     trials: int | None
-    """The study's finished trials, earlier calls' included; None for as many as the study was told last"""
+    """The study's finished trials, earlier calls' included; None for these, GPU hours and models as it was told last"""
     timeout: float = math.inf
     """Seconds of this call"""
     gpu_hours: float = math.inf
@@ -151,7 +154,8 @@ def work(
 ) -> Ledger:
     """Work on a study that was begun elsewhere, in the storage of ``url`` under the name of ``folder``, until its end.
 
-    ``folder`` becomes this host's, for the trials it trains. Raises StudyError where the study does not appear within
+    ``folder`` becomes this host's, for the trials it trains. The study's GPU hours and the models it keeps are as the
+    last `run` said. Raises StudyError where the study does not appear within
     two minutes, or where its data or the version of this package differ from those here.
     """
     writable_folder(folder, StudyError, "name another folder with --studies")
@@ -199,6 +203,7 @@ def _work(
         ledger.study.set_user_attr(f"{ENVIRONMENT}{lease.id}", environment)
         watch(SearchBegan(ledger))
         reclaim(ledger, lease, ())
+        terms = agreed(ledger, terms)
         budget = budget_of(ledger, terms.trials)
         engine: Engine = Optuna(ledger) if ledger.facts.engine == OPTUNA else KerasTuner(ledger)
         shelf = Shelf(ledger, terms.keep, store_of(ledger, terms.artifacts, lease, must_stop, watch))
@@ -229,12 +234,22 @@ def store_of(
     return open_artifacts(url or recorded, ledger.folder, must_stop=stops, on_wait=lambda why: watch(Waiting(why)))
 
 
+def agreed(ledger: Ledger, terms: Terms) -> Terms:
+    """The study is told these terms; without a number of trials they are what it was told last."""
+    told = ledger.study.user_attrs
+    if terms.trials is None:
+        return replace(terms, gpu_hours=told.get(GPU_HOURS) or math.inf, keep=told.get(KEEP, KEPT_MODELS))
+    hours = terms.gpu_hours if math.isfinite(terms.gpu_hours) else None
+    for name, value in ((GPU_HOURS, hours), (KEEP, terms.keep), (TRIALS, terms.trials)):  # who joins waits for the last
+        if name not in told or told[name] != value:
+            ledger.study.set_user_attr(name, value)
+    return terms
+
+
 def budget_of(ledger: Ledger, trials: int | None) -> Budget:
     """Which trials are to be run; ``trials`` of them, or as many as the study was told last."""
     if trials is None:
         trials = ledger.target
-    else:
-        ledger.study.set_user_attr(TRIALS, trials)
     if not ledger.space.presets:
         return Budget(trials)
     retry_presets(ledger, trials)

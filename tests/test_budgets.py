@@ -20,6 +20,7 @@ from fkpsearch.findings import validations
 from fkpsearch.lease import RECORD, Record, this_process
 from fkpsearch.ledger import Ledger, read
 from fkpsearch.places import Place
+from fkpsearch.searching import how_to_go_on
 from fkpsearch.shelf import bring_home
 from fkpsearch.status import status_of
 from fkpsearch.study import work
@@ -103,6 +104,34 @@ def test_gpu_hours_are_the_studys_whoever_spends_them(shared_tiny: Path, tmp_pat
     assert status_of(first, [])["gpu_hours"] == pytest.approx(
         sum(trial.user_attrs["gpu_seconds"] for trial in first.trials if "gpu_seconds" in trial.user_attrs) / 3600
     )
+
+
+def test_who_joins_keeps_to_the_hours_and_models_that_run_was_told(shared_tiny: Path, tmp_path: Path) -> None:
+    data, url = load_data(shared_tiny), f"journal://{tmp_path / 'x.journal'}"
+    (place,) = tiny.crew_of(data, epoch=0.1).places
+    space = tiny.space_of(epochs=2, pruner="never")
+
+    def crew() -> Local:
+        return Local(data.folder, [Place("GPU 0", place.environment, 1.0)], tiny.COMMAND)
+
+    def run(trials: int, hours: float, keep: int) -> Ledger:
+        return study_room.search(
+            space, data, tmp_path / "here" / "x", trials=trials, seed=3, crew=crew(), gpu_hours=hours, keep=keep,
+            url=url, artifacts=str(tmp_path / "models"),
+        )  # fmt: skip
+
+    def kept() -> set[int]:
+        return {int(path.parent.name) for path in (tmp_path / "models").rglob("*.keras")}
+
+    run(8, 1e-6, 1)  # some milliseconds: the first trial spends them
+    joined = work(tmp_path / "there" / "x", data, url, crew=crew())
+    assert 1 <= len(joined.finished()) < 8
+    assert how_to_go_on(joined) == "the study has had its 1e-06 GPU hours; `fkpsearch run` with more of them goes on"
+    run(1, 9.0, 99)
+    joined.study.set_user_attr("trials", 16)
+    joined = work(tmp_path / "there" / "x", data, url, crew=crew())
+    assert len(joined.finished()) == 16
+    assert len(kept()) > study_room.KEPT_MODELS, "not the ten that a worker would keep by itself"
 
 
 def test_as_many_model_files_are_kept_as_asked(shared_tiny: Path, tmp_path: Path) -> None:
