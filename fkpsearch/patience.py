@@ -7,7 +7,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from fkpsearch.database import Gone
@@ -41,6 +41,10 @@ class Patience:
     translate: Callable[[Exception], Exception | None]
     """What is raised in the place of an error that waiting does not help; None: that error"""
 
+    def hurried(self) -> Patience:
+        """The same where it is time to stop."""
+        return replace(self, seconds=min(self.seconds, HURRY))
+
     def call(self, do: Callable[[bool], T], on_outage: Callable[[], None] = lambda: None) -> T:
         """Call ``do`` until the database answers. It is told whether an earlier try failed, so may have been done.
 
@@ -72,7 +76,7 @@ class Patience:
         end = time.monotonic() + pause
         while True:
             stop = self.must_stop()
-            left = since + (min(self.seconds, HURRY) if stop else self.seconds) - time.monotonic()
+            left = since + (self.hurried() if stop else self).seconds - time.monotonic()
             if left <= 0 and stop:
                 raise StorageAway(Problem(self.place, f"is away ({reason}), and the wait for it was broken off"))
             if left <= 0:

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fkpsearch.cache import Cache
 from fkpsearch.database import OWNER, Database, only_reading
-from fkpsearch.errors import Problem, StudyError
+from fkpsearch.errors import Problem, StorageAway, StudyError
 from fkpsearch.journal import Journal
 from fkpsearch.patience import Patience
 
@@ -39,6 +39,7 @@ class Patient(BaseStorage):
         self.outages = 0
         """How often the database was gone since this was made"""
         self._patience, self._read_only = patience, read_only
+        self._gave_up = False
         self._known: set[int] = set()  # trials that run because this process made or claimed them
         self._numbers: dict[int, int] = {}
         self._backend = patience.call(lambda again: open_backend(), self._count)
@@ -71,12 +72,23 @@ class Patient(BaseStorage):
             with only_reading():
                 return do()
 
-        return self._patience.call(once, self._count)
+        return self._call(once)
 
     def _write(self, do: Callable[[bool], T]) -> T:
         if self._read_only:
             raise StudyError(Problem(self._patience.place, "is open for reading only"))
-        return self._patience.call(do, self._count)
+        return self._call(do)
+
+    def _call(self, do: Callable[[bool], T]) -> T:
+        """As patient as told, but whoever tidies up after it was given up does not wait as long once more."""
+        patience = self._patience.hurried() if self._gave_up else self._patience
+        try:
+            done = patience.call(do, self._count)
+        except StorageAway:
+            self._gave_up = True
+            raise
+        self._gave_up = False
+        return done
 
     # studies
 

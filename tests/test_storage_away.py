@@ -14,9 +14,12 @@ import optuna
 import pytest
 import servers
 from optuna.distributions import FloatDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from storages import driver_url, opened, trials_in
 
+from fkpsearch import patience
+from fkpsearch.database import Gone
 from fkpsearch.errors import StorageAway
 from fkpsearch.patient import Patient
 from fkpsearch.storage import open_storage, open_to_read
@@ -75,6 +78,32 @@ def test_the_first_opening_waits_too(postgres: servers.Postgres) -> None:
     _, study = opened(url)
     again.join()
     assert study.trials == []
+
+
+def test_whoever_tidies_up_after_a_database_was_given_up_does_not_wait_as_long_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(patience, "HURRY", 0.2)
+    memory = optuna.storages.InMemoryStorage()
+    calm = patience.Patience("memory", 1.0, lambda: False, lambda _: None, str, lambda _: None)
+    storage = Patient(lambda: memory, calm)
+    study = storage.create_new_study([StudyDirection.MINIMIZE], "x")
+
+    def gone(*_: object, **__: object) -> None:
+        raise Gone("unplugged")
+
+    def waits() -> float:
+        began = time.monotonic()
+        with monkeypatch.context() as away:
+            away.setattr(memory, "get_all_trials", gone)
+            with pytest.raises(StorageAway):
+                storage.get_all_trials(study)
+        return time.monotonic() - began
+
+    assert waits() >= 1
+    assert 0.2 <= waits() < 0.9
+    assert storage.get_all_trials(study) == []
+    assert waits() >= 1, "it had come back"
 
 
 def test_patience_ends(tmp_path: Path) -> None:
