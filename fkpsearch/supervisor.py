@@ -175,10 +175,15 @@ class Supervisor:
         except ChildDied as death:
             self.warm.remove(one)
             one.child.kill()
-            self._starts += not (one.ready or death.node)
-            if self._starts >= STARTS:
-                place = str(self.books.ledger.folder)
-                raise StudyError(Problem(place, f"no training process could be started: {death}")) from None
+            if not (one.ready or death.node):
+                self.did_not_start(death)
+
+    def did_not_start(self, why: Exception) -> None:
+        """Count a child that never was ready. Raises StudyError where too many in a row were not."""
+        self._starts += 1
+        if self._starts >= STARTS:
+            place = str(self.books.ledger.folder)
+            raise StudyError(Problem(place, f"no training process could be started: {why}")) from None
 
     # ---- ends
 
@@ -339,7 +344,12 @@ class Supervisor:
             if one.place in wanted:
                 wanted.remove(one.place)
         for place in wanted:
-            self.warm.append(Warm(place, self.crew.start(place, self._wake.set)))
+            try:
+                self.warm.append(Warm(place, self.crew.start(place, self._wake.set)))
+            except OSError as why:  # no room for another process: those that are there go on, and may make some
+                if not any(slot.child for slot in self.slots):
+                    self.did_not_start(why)
+                break
 
     def leave(self) -> None:
         """End every child, whatever the storage says then, and put back what is not finished."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import re
@@ -9,12 +10,16 @@ import signal
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
 from chaos import Search, check_sound, ended, finished, sequence
 
+from fkpsearch.child import Child
+from fkpsearch.crew import Local
 from fkpsearch.data import load_data
+from fkpsearch.errors import StudyError
 from fkpsearch.events import EpochDone, Event, TrialFinished, TrialRetried, TrialStarted
 from fkpsearch.ledger import read
 
@@ -130,6 +135,26 @@ def test_a_trial_whose_child_is_killed_goes_on_from_its_last_epoch_and_trains_no
     ends = Counter(event.number for event in killer.events if isinstance(event, TrialFinished))
     assert ends == {0: 1, 1: 1, 2: 1}
     assert ledger.trials[1].state.name == "COMPLETE"
+
+
+def test_a_machine_without_room_for_another_process_is_waited_for_and_then_said(
+    shared_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refused = Local.start, [BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")] * 2
+
+    def sometimes(*told: Any) -> Child:
+        if refused:
+            raise refused.pop()
+        return start(*told)
+
+    monkeypatch.setattr(Local, "start", sometimes)
+    assert len(tiny.go(tmp_path / "x", load_data(shared_tiny), 2).finished()) == 2
+    refused += [BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")] * 9
+    with pytest.raises(StudyError) as caught:
+        tiny.go(tmp_path / "x", load_data(shared_tiny), 3)
+    assert str(caught.value) == (
+        f"{tmp_path / 'x'}: no training process could be started: [Errno 11] Resource temporarily unavailable"
+    )
 
 
 def test_a_trial_that_kills_its_third_child_has_failed_with_the_reason(shared_tiny: Path, tmp_path: Path) -> None:
