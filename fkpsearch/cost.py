@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fkpsearch.answer import BATCH
-from fkpsearch.keypoints import SIZE
+from fkpsearch.keypoints import COUNT, SIZE
 from fkpsearch.models import Family
+from fkpsearch.pipeline import AHEAD
+from fkpsearch.recipe import building_in
 from fkpsearch.settings import Settings
 
 
@@ -34,9 +36,9 @@ def cost_of(family: Family) -> Cost:
     """Build the model and count. Whatever building raises comes through."""
     import keras
 
-    keras.config.set_dtype_policy("float32")
     # stateless: no weight is drawn or kept, which is most of what building costs
-    with keras.device("cpu"), nullcontext() if family.ready_made else keras.StatelessScope(initialize_variables=False):
+    weightless = nullcontext() if family.ready_made else keras.StatelessScope(initialize_variables=False)
+    with building_in("float32"), keras.device("cpu"), weightless:
         model = family.bare().build()
     cost = Cost(
         parameters=model.count_params(),
@@ -53,8 +55,8 @@ OVERHEAD = 120e6
 """Bytes that TensorFlow takes on top for the first steps of any model: its graphs, its threads' buffers"""
 
 
-def training_bytes(cost: Cost, settings: Settings, rows: int) -> int:
-    """What training on ``rows`` faces takes beyond what a warm process holds, estimated for Adam and a CPU.
+def training_bytes(cost: Cost, settings: Settings, rows: int, *, on_gpu: bool = False) -> int:
+    """What training on ``rows`` faces takes of the host's memory beyond what a warm process holds, estimated for Adam.
 
     For each trainable parameter its value, its best value, gradient, Adam's two, and what is copied of them meanwhile
     (9.5 in all, 2 more with averaging; 3 where it is frozen), and its values in other folds, where there are any; of a
@@ -62,16 +64,22 @@ def training_bytes(cost: Cost, settings: Settings, rows: int) -> int:
     whichever is more; the pictures. Fitted to the peak resident size of 14 trainings of one split, 0.17 to 30 million
     parameters, batches of 8 to 100: with the process (750 MB) the estimate was between 17% below and 17% above
     (docs/LOG.md).
+
+    ``on_gpu`` weights, gradients and activations lie there. The host has copies of the best epoch's, of a checkpoint's
+    and of other folds', and batches that are made ahead, waiting, stacked and on their way; not fitted yet.
     """
     frozen = cost.parameters - cost.trainable
     folds = settings.validation.folds
-    numbers = (
-        3 * frozen + (9.5 + 2 * (settings.training.averaging != 0)) * cost.trainable + (folds - 1) * cost.parameters
-    )
+    averaging = settings.training.averaging != 0
+    pictures = rows * (1 + settings.augment.copies) * SIZE**2
+    if on_gpu:
+        numbers = (1 + folds) * cost.parameters + (2 + averaging) * cost.trainable
+        batches = 3 * AHEAD * settings.training.batch_size * (SIZE**2 + 4 * 3 * settings.model.answers * COUNT)
+        return round(OVERHEAD + 4 * numbers + batches + pictures)
+    numbers = 3 * frozen + (9.5 + 2 * averaging) * cost.trainable + (folds - 1) * cost.parameters
     step = 0.8 * cost.activation_bytes * settings.training.batch_size
     share = settings.split.validation if folds == 1 else (1 - settings.split.holdout) / folds
     validation = 3 * cost.largest_bytes * min(BATCH, rows * share)
-    pictures = rows * (1 + settings.augment.copies) * SIZE**2
     return round(OVERHEAD + 4 * numbers + max(step, validation) + pictures)
 
 

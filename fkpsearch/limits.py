@@ -33,7 +33,7 @@ class Limits(Part):
     parameters: int | None = Field(None, ge=1, description="of the built model")
     multiply_adds: int | None = Field(None, ge=1, description="of the built model, for one picture forward")
     memory: Annotated[int | None, BeforeValidator(_bytes)] = Field(
-        None, ge=1, description="bytes that training takes, estimated before and watched while it runs"
+        None, ge=1, description="bytes of the host, not of a GPU, that training takes; estimated before, then watched"
     )
     silence: float = Field(1800, gt=0, description="seconds without a word after which a training counts as hung")
 
