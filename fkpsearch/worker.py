@@ -86,9 +86,11 @@ class _Line:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for line in sys.stdin:
-            self._heard.put(json.loads(line))
-        os._exit(1)
+        try:
+            for line in sys.stdin:
+                self._heard.put(json.loads(line))
+        finally:
+            os._exit(1)  # also where the supervisor has died in the middle of a line
 
     def say(self, kind: str, **content: object) -> None:
         self._out.write(json.dumps({"is": kind, **content}) + "\n")
@@ -233,13 +235,14 @@ def keep_to(limits: dict[str, Any], settings: Settings, faces: Faces) -> None:
     from fkpsearch.cost import cost_of, resident_bytes, training_bytes
     from fkpsearch.limits import Limits
     from fkpsearch.part import part_of
+    from fkpsearch.recipe import gpu_is_there
 
     allowed = part_of(Limits, limits, "study.limits", SpaceError)
     if not allowed.of_models:
         return
     held = resident_bytes()
     cost = cost_of(settings.model)
-    memory = held + training_bytes(cost, settings, len(faces))
+    memory = held + training_bytes(cost, settings, len(faces), on_gpu=gpu_is_there())
     over = allowed.exceeded(parameters=cost.parameters, multiply_adds=cost.multiply_adds, memory=memory)
     if over:
         raise Infeasible(over, "limits")

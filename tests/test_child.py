@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from fkpsearch import child as room
-from fkpsearch.child import ChildDied, Process
+from fkpsearch.child import WORKER, ChildDied, Process
 from fkpsearch.messages import Garbage
 
 PATIENCE = 20.0
@@ -39,6 +40,12 @@ def test_a_line_without_an_end_is_garbage_in_pieces() -> None:
     with running("import sys, time; sys.stdout.write('x' * 3 * 2**20); sys.stdout.flush(); time.sleep(60)") as child:
         for _ in range(3):
             assert child.receive(PATIENCE) == Garbage(text="x" * 80)
+
+
+def test_a_worker_ends_with_its_supervisor_though_that_dies_in_the_middle_of_a_line(tiny: Path) -> None:
+    command = [*WORKER, "--data", str(tiny)]
+    done = subprocess.run(command, input=b'{"do": "tr', capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 1
 
 
 def test_a_dead_child_says_how_it_ended_and_its_last_words() -> None:
