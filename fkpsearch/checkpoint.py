@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from fkpsearch import __version__
 from fkpsearch.plain import writing
+from fkpsearch.recipe import dtype_policy
 from fkpsearch.run_folder import CHECKPOINT
 from fkpsearch.settings import Settings
 from fkpsearch.state import Best, Epoch, Finished, State
 
-FORMAT = 2
+FORMAT = 3
 
 SHARE = 0.02
 """Of the time since the last checkpoint that the next may take"""
@@ -36,7 +37,8 @@ def identity_of(settings: Settings, fingerprint: str) -> str:
     """What a checkpoint must agree in with the training that goes on from it; ``fingerprint`` is the data's."""
     import keras
 
-    versions = [FORMAT, __version__, keras.__version__, keras.backend.backend()]
+    policy = dtype_policy(settings.training, our_head=settings.model.our_head)  # "auto" hangs on the hardware
+    versions = [FORMAT, __version__, keras.__version__, keras.backend.backend(), policy]
     return json.dumps([settings.model_dump(mode="json"), fingerprint, *versions], sort_keys=True)
 
 

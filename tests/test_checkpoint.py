@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from fkpsearch.checkpoint import Checkpoint, identity_of
-from fkpsearch.child import ENVIRONMENT, WORKER
+from fkpsearch.child import WORKER
 from fkpsearch.cost import cost_of
 from fkpsearch.data import Faces, load_data
+from fkpsearch.device import ENVIRONMENT
 from fkpsearch.errors import Stopped
 from fkpsearch.run_folder import CHECKPOINT, forget, forget_but_checkpoint
 from fkpsearch.settings import Settings, settings_of
@@ -125,6 +126,15 @@ def test_a_checkpoint_of_another_model_is_left_alone_and_the_training_begins_ane
     outcome = train(other, faces, heard.append, resume=checkpoint.read())
     assert_same(outcome, train(other, faces))
     assert [row.epoch for row in heard] == [1]
+
+
+def test_what_was_learnt_in_another_precision_is_nothing_to_go_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU and, after it has gone, on a CPU: shapes and types of the weights are the same."""
+    names = set()
+    for fast in (True, False):
+        monkeypatch.setattr("fkpsearch.recipe.multiplies_bfloat16", lambda fast=fast: fast)
+        names |= {identity_of(settings_for(NET), "x"), identity_of(settings_for(NET, precision="float32"), "x")}
+    assert len(names) == 3
 
 
 def test_a_model_that_was_weighed_before_trains_to_the_same_outcome(faces: Faces) -> None:
