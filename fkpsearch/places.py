@@ -153,6 +153,8 @@ def find_gpus() -> tuple[Gpu, ...]:
             break  # as CUDA does: what follows a name that is none does not count
         rows = (row for index, row in known.items() if name == index or row[0].startswith(name))
         _, memory, model = next(rows, (name, None, "a part of a GPU"))
+        if name in known and memory and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+            memory = min(row[1] or memory for row in known.values())  # CUDA counts the fastest first: it may be another
         found.append(Gpu(name, memory, model))
     return tuple(found) if known else ()
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from fkpsearch.errors import InputError
-from fkpsearch.places import Place, places, quota_of
+from fkpsearch.places import Place, find_gpus, places, quota_of
 
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("FKPSEARCH_THREADS", raising=False)
+    monkeypatch.setattr("fkpsearch.places.cgroups", list)  # no quota, wherever these tests run
 
 
 def refusal(*arguments: object, **more: object) -> str:
@@ -99,6 +100,21 @@ def test_visible_devices_are_respected_as_cuda_reads_them(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     made = places("auto", trials=len(seen) or 1)
     assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in made if place.share] == seen
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
+    ("visible", "order", "memory"),
+    [("0", None, 40960), ("0", "PCI_BUS_ID", 81559), ("GPU-aa", None, 81559)],
+)
+def test_where_cuda_may_count_otherwise_a_gpu_has_the_memory_of_the_smallest(
+    visible: str, order: str | None, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    if order:
+        monkeypatch.setenv("CUDA_DEVICE_ORDER", order)
+    assert [gpu.memory for gpu in find_gpus()] == [memory]
 
 
 @pytest.mark.usefixtures("two_gpus")
