@@ -40,10 +40,11 @@ def keep_compiled() -> None:
 
 
 def forget_oldest(folder: Path, most: int) -> None:
-    """Remove the oldest files until no more than ``most`` bytes are left. Raises OSError."""
+    """Remove what nobody has used for longest until no more than ``most`` bytes are left. Raises OSError."""
     held = 0
-    found = [(one.stat().st_mtime, one.stat().st_size, one.path) for one in os.scandir(folder) if one.is_file()]
-    for _, size, path in sorted(found, reverse=True):
-        held += size
+    found = [(one.stat(), one.path) for one in os.scandir(folder) if one.is_file()]
+    # the system may note a reading only once a day: the programs that every process needs are read every day
+    for stat, path in sorted(found, key=lambda one: max(one[0].st_mtime, one[0].st_atime), reverse=True):
+        held += stat.st_size
         if held > most:
             Path(path).unlink(missing_ok=True)

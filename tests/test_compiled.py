@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fkpsearch.child import ENVIRONMENT
 from fkpsearch.compiled import forget_oldest, keep_compiled
+from fkpsearch.device import ENVIRONMENT
 
 
 def test_the_oldest_files_go_first(tmp_path: Path) -> None:
@@ -24,6 +24,14 @@ def test_the_oldest_files_go_first(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "autotuned"]
     forget_oldest(tmp_path, 75)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_is_read_every_day_stays_however_old_it_is(tmp_path: Path) -> None:
+    for name, read, written in (("small", 900, 1), ("this net", 800, 800), ("another", 700, 700)):
+        (tmp_path / name).write_bytes(bytes(10))
+        os.utime(tmp_path / name, (read, written))
+    forget_oldest(tmp_path, 25)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small", "this net"]
 
 
 def test_without_a_folder_for_it_all_is_compiled_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
