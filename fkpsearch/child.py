@@ -17,16 +17,9 @@ from typing import Protocol
 
 import psutil
 
+from fkpsearch.device import ENVIRONMENT
 from fkpsearch.errors import FkpError, InputError, Problem
 from fkpsearch.messages import Message, Refused, parse
-
-ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    # a spare child warms up on the GPU its predecessor trains on: neither may reserve all of its memory
-    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-}
-"""Of processes that run Keras, where the user's own does not say otherwise"""
 
 SECRETS = ("FKPSEARCH_STORAGE", "PGPASSWORD", "MYSQL_PWD")
 """Variables that no child is given: it opens no storage"""

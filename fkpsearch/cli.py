@@ -80,11 +80,13 @@ data_app.command("download")(kaggling.data_download)
 @space_app.command("check")
 def space_check(space: SpaceArgument) -> None:
     """Lint a space; build its smallest, its largest and 20 random models."""
+    from fkpsearch.child import environment_of_children
     from fkpsearch.device import start_keras
     from fkpsearch.opening import open_space
     from fkpsearch.sizes import sizes
     from fkpsearch.tables import parameter_table, size_table
 
+    os.environ |= environment_of_children({"CUDA_VISIBLE_DEVICES": "-1"})  # a search may have the GPUs
     _, loaded = open_space(space)
     console().print(parameter_table(loaded), "")
     with hushed():
@@ -140,7 +142,10 @@ def augment(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The folder of an export or a run, or a model.keras.")],
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="The folder of an export or a run, or a .keras, .onnx or .tflite file."),
+    ],
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photographs of any size.")],
     to: Annotated[Path, typer.Option(help="Where marked photographs and keypoints.csv go.", metavar="DIR")],
     whole: Annotated[bool, typer.Option("--whole", help="Each photograph is a face, cut out already.")] = False,

@@ -15,6 +15,14 @@ from typing import Any
 
 from fkpsearch.places import GPU_MEMORY, THREADS
 
+ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    # several of them may be on a GPU, a warm spare beside who trains: none may reserve all of its memory
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
+"""Of processes that run Keras, where the user's own does not say otherwise"""
+
 
 def take_place() -> None:
     """Hold OpenCV and the Keras backend to FKPSEARCH_THREADS and FKPSEARCH_GPU_MEMORY, where those are set.
@@ -75,6 +83,8 @@ def import_keras(without: Sequence[str] = ("sklearn",)) -> Any:
 
     scikit-learn is for wrappers; with it a process that runs Keras takes a quarter longer to start (docs/LOG.md).
     """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     with hidden(without):
         import keras
     return keras

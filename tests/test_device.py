@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from fkpsearch.answer import exactly
-from fkpsearch.child import ENVIRONMENT, environment_of_children
+from fkpsearch.child import environment_of_children
+from fkpsearch.device import ENVIRONMENT
 from fkpsearch.places import GPU_MEMORY, ON_GPU, on_cores
 
 
