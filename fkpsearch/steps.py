@@ -27,9 +27,12 @@ def fit_epoch(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, 
         case "tensorflow":
             return step_by_step(model, batches)
         case "jax" if gpu_is_there() and model.jit_compile:  # some layers of hypermodels cannot be compiled
-            return many_at_once(model, batches)
+            loss, to_go_on = many_at_once(model, batches)
         case _:
-            return by_fit(model, batches, steps)
+            loss, to_go_on = by_fit(model, batches, steps)
+    if to_go_on:
+        own_memory(model)
+    return loss, to_go_on
 
 
 def step_by_step(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]]:
@@ -37,7 +40,7 @@ def step_by_step(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]
 
     That dataset, a new one every epoch, is threads and copies beside ours: 5% of an epoch (docs/LOG.md).
     """
-    logs = {"loss": model.train_on_batch(*next(batches))}  # forgets the last epoch's loss first
+    logs = model.train_on_batch(*next(batches), return_dict=True)  # forgets the last epoch's loss first
     for pictures, wanted in batches:
         logs = model.train_function(iter([(pictures, wanted, None)]))  # no weights; the loss is the mean so far
     return float(logs["loss"]), average(model)
@@ -70,10 +73,7 @@ def many_at_once(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]
     for variables, values in zip(held, state, strict=True):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-    to_go_on = average(model)
-    if to_go_on:
-        own_memory(model)
-    return float(model.get_metrics_result()["loss"]), to_go_on
+    return float(model.get_metrics_result()["loss"]), average(model)
 
 
 def by_fit(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, list[Any]]:
@@ -85,8 +85,6 @@ def by_fit(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, lis
     keep: Any = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: to_go_on.extend(keep.model.get_weights()))
     callbacks = [keep] if model.optimizer.use_ema else []
     logs = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=callbacks)
-    if to_go_on:
-        own_memory(model)
     return float(logs.history["loss"][0]), to_go_on
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fkpsearch import keypoints
 from fkpsearch.answer import in_float32, of_population, predict_heads
+from fkpsearch.augment import Augment
 from fkpsearch.data import Faces, Split, are_labelled
 from fkpsearch.device import import_keras
 from fkpsearch.errors import Diverged, Infeasible
@@ -21,7 +22,7 @@ from fkpsearch.folds import parts_of
 from fkpsearch.last_layer import lend_answers, lent_keypoints, start_at_the_mean
 from fkpsearch.lean import leaning
 from fkpsearch.models.family import ALL, Member
-from fkpsearch.pipeline import enlarge, epoch_batches, steps_an_epoch
+from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
 from fkpsearch.recipe import Plateau, Training, build_optimizer, building_in, dtype_policy
 from fkpsearch.settings import Settings
 from fkpsearch.state import Best, Epoch, State, epochs_since_best, restore, state_of
@@ -73,6 +74,26 @@ class Learner:
         """Answers a picture."""
         return int(self.net.output_shape[1])
 
+    def batches(self, augment: Augment, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        """Those of an epoch."""
+        return epoch_batches(
+            self.faces, augment, batch_size=batch_size, heads=self.heads, seed=seed, epoch=epoch, points=self.points
+        )
+
+
+@dataclass(frozen=True)
+class Course:
+    """What all epochs of a training have in common."""
+
+    settings: Settings
+    model: Any
+    """The ``keras.Model`` that is trained"""
+    answering: Any
+    """Answers in its place (:func:`answering_model`)"""
+    learners: list[Learner]
+    """Its nets, trained in turn"""
+    validation: Faces
+
 
 def train(
     settings: Settings,
@@ -98,7 +119,7 @@ def train(
     validation = faces.view(parts.validation)
     rows = np.arange(len(faces)) if settings.training.refit else parts.training
     model, learners = prepare(settings, faces.view(rows_to_learn(settings, faces, rows)))
-    answering = answering_model(model, settings)
+    course = Course(settings, model, answering_model(model, settings), learners, validation)
     nets = [learner.net for learner in learners]
     history: tuple[Epoch, ...] = ()
     best = Best([], np.empty((0, keypoints.COUNT, 2), np.float32))
@@ -110,12 +131,12 @@ def train(
         values.clear()  # whoever else holds the state: it is as large as the training itself
     del resume
     while not is_over(history, settings.training):
-        row, best = train_epoch(model, answering, learners, settings, validation, history, best)
+        row, best = train_epoch(course, history, best)
         history = (*history, row)
         on_state(partial(state_of, model, nets, history, best, started))
         on_epoch(row)
-    answering.set_weights(best.weights)
-    return Outcome(answering, history, parts.validation, best.predictions, time.perf_counter() - started)
+    course.answering.set_weights(best.weights)
+    return Outcome(course.answering, history, parts.validation, best.predictions, time.perf_counter() - started)
 
 
 def is_over(history: Sequence[Epoch], training: Training) -> bool:
@@ -124,24 +145,18 @@ def is_over(history: Sequence[Epoch], training: Training) -> bool:
     return len(history) >= training.epochs or (training.patience is not None and waited >= training.patience)
 
 
-def train_epoch(
-    model: Any,
-    answering: Any,
-    learners: list[Learner],
-    settings: Settings,
-    validation: Faces,
-    history: tuple[Epoch, ...],
-    best: Best,
-) -> tuple[Epoch, Best]:
-    """Train and score the epoch after ``history``; ``answering`` is of :func:`answering_model`. Raises Diverged."""
+def train_epoch(course: Course, history: tuple[Epoch, ...], best: Best) -> tuple[Epoch, Best]:
+    """Train and score the epoch after ``history``. Raises Diverged."""
     import keras
 
+    settings, model, answering, learners = course.settings, course.model, course.answering, course.learners
     begun, number = time.perf_counter(), len(history) + 1
     rate = float(keras.ops.convert_to_numpy(learners[0].net.optimizer.learning_rate))
     loss, to_go_on = fit_team(learners, settings, number)
     seconds = time.perf_counter() - begun
     if answering is not model:
         answering.set_weights(model.get_weights())
+    validation = course.validation
     answers = of_population(predict_heads(answering, validation.images), validation.population)
     predictions = validation.in_picture(answers)
     error = keypoints.rmse(predictions, validation.truth)
@@ -232,14 +247,8 @@ def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[f
     """Train every net for one epoch: the mean loss of a step, and what :func:`fit_epoch` says to go on from."""
     total, to_go_on = 0.0, []
     for learner in learners:
-        batches = epoch_batches(
-            learner.faces,
-            settings.augment,
-            batch_size=settings.training.batch_size,
-            heads=learner.heads,
-            seed=settings.seed,
-            epoch=epoch,
-            points=learner.points,
+        batches = learner.batches(
+            settings.augment, batch_size=settings.training.batch_size, seed=settings.seed, epoch=epoch
         )
         loss, weights = fit_epoch(learner.net, batches, learner.steps)
         if settings.model.our_head:

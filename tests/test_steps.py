@@ -6,10 +6,14 @@ import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from fkpsearch.child import ENVIRONMENT
+from fkpsearch.device import ENVIRONMENT
+from fkpsearch.steps import fit_epoch
 
 CODE = """
 from fkpsearch.device import start_keras
@@ -57,3 +61,69 @@ def test_jax_takes_many_steps_at_once_as_fit_takes_them_one_by_one() -> None:
     environment = {**os.environ, **ENVIRONMENT, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True)
     assert done.stdout == "alike\n", done.stderr[-2000:]
+
+
+def test_an_epoch_of_one_step_has_a_loss_though_a_layer_has_a_metric_of_its_own() -> None:
+    import keras
+
+    class Counting(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = keras.metrics.Mean(name="seen")
+
+        def call(self, x: Any) -> Any:
+            self.seen.update_state(x)
+            return x
+
+    net = keras.Sequential([keras.Input((3,)), Counting(), keras.layers.Dense(1, kernel_initializer="zeros")])
+    net.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse")
+    ones = np.ones((4, 3), np.float32)
+    for steps in (1, 2):
+        loss, _ = fit_epoch(net, iter([(ones, 2 * ones[:, :1])] * steps), steps)
+        assert loss == 4.0
+
+
+RESUMED = """
+import math, shutil, sys
+from pathlib import Path
+from fkpsearch.device import start_keras
+start_keras()
+from fkpsearch import checkpoint, steps
+from fkpsearch.data import load_data
+from fkpsearch.settings import settings_of
+from fkpsearch.train import train
+
+data, folder, on_gpu = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "many"
+steps.gpu_is_there, checkpoint.FREE = lambda: on_gpu, math.inf
+settings = settings_of({
+    "model": {"kind": "cnn", "input_size": 48, "blocks": 1, "width": 4, "dense": {"width": 16, "dropout": 0.4}},
+    "training": {"epochs": 4, "batch_size": 8, "averaging": 0.9, "optimizer": {"kind": "adamw", "learning_rate": 0.02}},
+    "augment": {"flip": 0.5, "rotation": 15},
+    "split": {"validation": 0.2, "holdout": 0.1},
+}, "x")
+faces, kept = load_data(data).faces, checkpoint.Checkpoint(folder, "x")
+
+def keep(row):
+    if row.epoch == 2:
+        shutil.copy(kept.path, folder / "after two")
+
+whole = train(settings, faces, keep, on_state=kept.write)
+shutil.copy(folder / "after two", kept.path)
+again = train(settings, faces, resume=kept.read())
+assert [row.rmse for row in whole.history] == [row.rmse for row in again.history], (whole.history, again.history)
+assert whole.predictions.tobytes() == again.predictions.tobytes()
+assert len({row.rmse for row in whole.history}) == 4
+print("the same bits")
+"""
+
+
+@pytest.mark.parametrize(("backend", "how"), [("jax", "fit"), ("jax", "many"), ("torch", "fit")])
+def test_a_training_goes_on_to_the_same_bits_under_other_backends_too(
+    backend: str, how: str, shared_tiny: Path, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    environment = {**os.environ, **ENVIRONMENT, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", RESUMED, str(shared_tiny), str(tmp_path), how]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout == "the same bits\n", done.stderr[-2000:]

@@ -16,14 +16,14 @@ import pytest
 from conftest import DIVERGING
 
 from fkpsearch.answer import layers_of, of_population, predict_heads
-from fkpsearch.child import ENVIRONMENT
 from fkpsearch.data import Faces, load_data, split
+from fkpsearch.device import ENVIRONMENT
 from fkpsearch.errors import Diverged, Stopped
 from fkpsearch.keypoints import mean_keypoints, rmse
 from fkpsearch.last_layer import lend_answers
 from fkpsearch.loss import masked_squared_error
 from fkpsearch.models.readouts import AnyReadout, Dense, Dsnt, Simcc
-from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, Plateau, Training, build_optimizer, dtype_policy
+from fkpsearch.recipe import Adam, AdamW, Constant, Cosine, Training, build_optimizer, dtype_policy
 from fkpsearch.settings import Settings, settings_of
 from fkpsearch.steps import fit_epoch
 from fkpsearch.train import Epoch, train
@@ -72,13 +72,17 @@ def test_a_batch_without_any_label_has_loss_zero() -> None:
     assert float(masked_squared_error(np.zeros((2, 1, 15, 3)), np.ones((2, 1, 15, 2)))) == 0
 
 
-def test_training_learns_more_than_the_mean_keypoint(faces: Faces) -> None:
-    settings = settings_for(epochs=25)
-    outcome = train(settings, faces)
+def mean_rmse(faces: Faces, settings: Settings) -> float:
+    """Of answering every validation picture with the mean keypoints of those that train."""
     parts = split(faces, **settings.split.model_dump())
     mean = mean_keypoints(faces.keypoints[parts.training])
     truth = faces.keypoints[parts.validation]
-    assert outcome.rmse < 0.8 * rmse(np.broadcast_to(mean, truth.shape), truth)
+    return rmse(np.broadcast_to(mean, truth.shape), truth)
+
+
+def test_training_learns_more_than_the_mean_keypoint(faces: Faces) -> None:
+    settings = settings_for(epochs=25)
+    assert train(settings, faces).rmse < 0.8 * mean_rmse(faces, settings)
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
@@ -243,10 +247,6 @@ def test_a_gpu_learns_in_half_precision_where_all_that_are_seen_multiply_it(
     assert dtype_policy(Training()) == policy
 
 
-def test_a_plateau_lowers_the_rate() -> None:
-    assert Plateau().factor < 1
-
-
 def test_a_head_answers_as_the_other_where_its_population_hardly_labels_a_keypoint(faces: Faces) -> None:
     model = settings_for().model.build()
     rng = np.random.default_rng(0)
@@ -312,16 +312,16 @@ def test_the_same_settings_and_data_give_the_same_rmse_bit_for_bit(faces96: Path
     ("backend", "readout"),
     [("tensorflow", Dense()), *itertools.product(["jax", "torch"], [Dense(), Simcc(), Dsnt()])],
 )
-def test_two_epochs_train_on_every_backend_that_is_installed(
+def test_every_backend_that_is_installed_learns_more_than_the_mean_keypoint(
     backend: str, readout: AnyReadout, tiny: Path, tmp_path: Path
 ) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    settings = settings_for(epochs=2, averaging=0.5, optimizer={"kind": "adamw", "learning_rate": 0.01})
+    settings = settings_for(epochs=25, averaging=0.5, optimizer={"kind": "adamw", "learning_rate": 0.01})
     settings = settings.model_copy(update={"model": settings.model.model_copy(update={"readout": readout})})
     found = train_in_a_process(settings, tiny, tmp_path, backend).split()
-    assert found[2] == "2"
-    assert 0 < float.fromhex(found[1]) < 10
+    assert found[2] == "25"
+    assert float.fromhex(found[1]) < 0.8 * mean_rmse(load_data(tiny).faces, settings)
 
 
 def test_a_training_traces_each_nets_step_once_and_the_models_answer_once_however_long_it_lasts(

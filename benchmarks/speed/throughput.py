@@ -27,7 +27,7 @@ from lines import ROOT, Line, take_turns, tell
 from fkpsearch.augment import Augment
 from fkpsearch.data import load_data, split
 from fkpsearch.device import take_place
-from fkpsearch.pipeline import Batch, epoch_batches, targets
+from fkpsearch.pipeline import Batch, targets
 from fkpsearch.settings import Settings, read_settings, settings_of
 from fkpsearch.space import Given, load_space
 from fkpsearch.steps import fit_epoch
@@ -67,13 +67,6 @@ def shortened(learner: Learner, steps: int, batch_size: int) -> Learner:
     return replace(learner, faces=learner.faces.view(rows), steps=steps)
 
 
-def of_batches(learner: Learner, augment: Augment, batch_size: int, epoch: int) -> Iterator[Batch]:
-    """Those of an epoch as a trial trains it."""
-    return epoch_batches(
-        learner.faces, augment, batch_size=batch_size, heads=learner.heads, seed=0, epoch=epoch, points=learner.points
-    )
-
-
 def taught(learner: Learner, batches: Iterator[Batch]) -> None:
     """An epoch, and the weights it goes on from."""
     _, to_go_on = fit_epoch(learner.net, batches, learner.steps)
@@ -91,12 +84,14 @@ def timed(do: Callable[[], Any]) -> Seconds:
 def ours(learner: Learner, augment: Augment, batch_size: int) -> Callable[[], Seconds]:
     """An epoch as a trial trains it; each call another one."""
     numbers = iter(range(1, 1000))
-    return lambda: timed(lambda: taught(learner, of_batches(learner, augment, batch_size, next(numbers))))
+    return lambda: timed(
+        lambda: taught(learner, learner.batches(augment, batch_size=batch_size, seed=0, epoch=next(numbers)))
+    )
 
 
 def ready(learner: Learner, augment: Augment, batch_size: int) -> Callable[[], Seconds]:
     """The same of batches that are there already, always the same ones."""
-    batches = list(of_batches(learner, augment, batch_size, 1))
+    batches = list(learner.batches(augment, batch_size=batch_size, seed=0, epoch=1))
     return lambda: timed(lambda: taught(learner, (batch for batch in batches)))
 
 
@@ -124,7 +119,7 @@ def bare(learner: Learner, batch_size: int) -> Callable[[], Seconds]:
 
 def made(learner: Learner, augment: Augment, batch_size: int) -> Callable[[], Seconds]:
     """An epoch's batches, made and thrown away."""
-    return lambda: timed(lambda: sum(1 for _ in of_batches(learner, augment, batch_size, 1)))
+    return lambda: timed(lambda: sum(1 for _ in learner.batches(augment, batch_size=batch_size, seed=0, epoch=1)))
 
 
 def lines_of(

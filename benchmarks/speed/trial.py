@@ -91,7 +91,7 @@ def inside(data: Path, *, epochs: int) -> None:
     from fkpsearch.device import start_keras, take_place
     from fkpsearch.keypoints import COUNT
     from fkpsearch.state import Best
-    from fkpsearch.train import answering_model, prepare, train_epoch, warm_up
+    from fkpsearch.train import Course, answering_model, prepare, train_epoch, warm_up
 
     start_keras()
     take_place()
@@ -106,11 +106,11 @@ def inside(data: Path, *, epochs: int) -> None:
     answering = answering_model(model, settings)
     times.append(time.perf_counter())
     learners = [shortened(one, STEPS, settings.training.batch_size) for one in learners]
-    validation = faces.view(parts.validation[:ANSWERED])
+    course = Course(settings, model, answering, learners, faces.view(parts.validation[:ANSWERED]))
     history: tuple[Any, ...] = ()
     best = Best([], np.empty((0, COUNT, 2), np.float32))
     for _ in range(epochs):
-        row, best = train_epoch(model, answering, learners, settings, validation, history, best)
+        row, best = train_epoch(course, history, best)
         history = (*history, row)
         times.append(time.perf_counter())
     built, first, *later = np.diff(times)

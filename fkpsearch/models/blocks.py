@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -89,7 +90,10 @@ class DenseHead(Part):
         x = layers.Flatten()(x)
         if self.width:
             x = activate(self.activation, layers.Dense(self.width)(x))
-        return layers.Dropout(self.dropout)(x) if self.dropout else x
+        if not self.dropout:
+            return x
+        # the seed that Keras would draw itself; but with none given torch drops by a generator that no checkpoint has
+        return layers.Dropout(self.dropout, seed=random.randint(1, 10**9))(x)
 
 
 Pooling = Literal["average", "flatten"]
