@@ -56,13 +56,17 @@ def exactly() -> Iterator[None]:
             finally:
                 config.experimental.enable_tensor_float_32_execution(before)
         case _:
-            from torch.backends import cudnn
+            from torch.backends import cuda, cudnn
 
-            before, cudnn.allow_tf32 = cudnn.allow_tf32, False
+            kinds = (cudnn, cuda.matmul)  # convolutions and matrix products, which a hypermodel may have loosened
+            before = [kind.allow_tf32 for kind in kinds]
+            for kind in kinds:
+                kind.allow_tf32 = False
             try:
                 yield
             finally:
-                cudnn.allow_tf32 = before
+                for kind, allowed in zip(kinds, before, strict=True):
+                    kind.allow_tf32 = allowed
 
 
 def in_float32(model: Any) -> Any:

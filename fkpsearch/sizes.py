@@ -56,10 +56,11 @@ def sizes(
             found.append(scales.extreme(branch, which))
             on_progress(len(found), total)
     for number in range(DRAWS * random_models):
-        if len(found) < total and not scales.problems:  # values that make no model together are drawn again
-            if built := scales.weigh(space.random(number)[0], "random", seed=number):
-                found.append(built)
-            on_progress(len(found), total)
+        if len(found) == total or scales.problems:
+            break
+        if built := scales.weigh(space.random(number)[0], "random", seed=number):  # else its values make no model
+            found.append(built)
+        on_progress(len(found), total)
     if scales.problems:
         raise SpaceError(*scales.problems.values())
     return [built for built in found if built]
