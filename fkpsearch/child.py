@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -113,7 +114,12 @@ class Process:
         """Held by who reads its last words, or closes its files"""
         self._heard: queue.Queue[Message | None] = queue.Queue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        try:
+            self._listener.start()
+        except RuntimeError as why:  # a limit of threads and processes
+            self._process.kill()
+            self._process.wait()
+            raise BlockingIOError(errno.EAGAIN, str(why)) from None
 
     @property
     def pid(self) -> int:

@@ -10,7 +10,6 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from fkpsearch import messages as said
 from fkpsearch.attempt import Attempt, End
@@ -22,6 +21,7 @@ from fkpsearch.errors import DiskFull, Problem, StudyError
 from fkpsearch.events import TrialRetried, TrialStarted, Waiting
 from fkpsearch.ledger import GPU_SECONDS
 from fkpsearch.places import Place
+from fkpsearch.slots import Slot, Warm
 
 POLL = 0.2
 """Seconds between two looks at the clock and at Ctrl-C while nobody speaks"""
@@ -33,34 +33,10 @@ STARTS = 3
 """Children in a row that die before they are ready: one may be killed by chance, three are a broken set-up"""
 
 ROOM = 15.0
-"""Seconds after which people are told that no machine has room for any child"""
+"""Seconds after which people are told that no machine has room for any child; of this one's it is an error then"""
 
 LAST_WORDS = 30.0
 """Seconds a search that ends waits for children that are writing their files"""
-
-
-@dataclass
-class Slot:
-    """One place and who works there."""
-
-    place: Place
-    job: Job | None = None
-    child: Child | None = None
-    """Works on the job; None while the job waits for another, as its last one died"""
-    attempt: Attempt | None = None
-    """Their conversation"""
-    heard: float = 0.0
-    """When the child spoke last"""
-
-
-@dataclass
-class Warm:
-    """A child that starts, or is ready for a job."""
-
-    place: Place
-    child: Child
-    ready: bool = False
-    began: float = field(default_factory=time.monotonic)
 
 
 class Supervisor:
@@ -83,6 +59,7 @@ class Supervisor:
         self._again: list[Job] = []
         """Trials that were held and are to be trained after all, or whose place has no machine any more"""
         self._no_room_since: float | None = None
+        self._refused_since: float | None = None
         self._said_no_room = False
 
     def run(self) -> None:
@@ -175,15 +152,13 @@ class Supervisor:
         except ChildDied as death:
             self.warm.remove(one)
             one.child.kill()
-            if not (one.ready or death.node):
-                self.did_not_start(death)
+            self._starts += not (one.ready or death.node)
+            if self._starts >= STARTS:
+                raise self.cannot_start(death) from None
 
-    def did_not_start(self, why: Exception) -> None:
-        """Count a child that never was ready. Raises StudyError where too many in a row were not."""
-        self._starts += 1
-        if self._starts >= STARTS:
-            place = str(self.books.ledger.folder)
-            raise StudyError(Problem(place, f"no training process could be started: {why}")) from None
+    def cannot_start(self, why: Exception) -> StudyError:
+        """What to raise where no child can be started."""
+        return StudyError(Problem(str(self.books.ledger.folder), f"no training process could be started: {why}"))
 
     # ---- ends
 
@@ -347,9 +322,12 @@ class Supervisor:
             try:
                 self.warm.append(Warm(place, self.crew.start(place, self._wake.set)))
             except OSError as why:  # no room for another process: those that are there go on, and may make some
-                if not any(slot.child for slot in self.slots):
-                    self.did_not_start(why)
+                self._refused_since = self._refused_since or time.monotonic()
+                alone = not (self.warm or any(slot.child for slot in self.slots))
+                if alone and time.monotonic() - self._refused_since > ROOM:
+                    raise self.cannot_start(why) from None
                 break
+            self._refused_since = None
 
     def leave(self) -> None:
         """End every child, whatever the storage says then, and put back what is not finished."""

@@ -140,7 +140,8 @@ def test_a_trial_whose_child_is_killed_goes_on_from_its_last_epoch_and_trains_no
 def test_a_machine_without_room_for_another_process_is_waited_for_and_then_said(
     shared_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, refused = Local.start, [BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")] * 2
+    monkeypatch.setattr("fkpsearch.supervisor.ROOM", 1.5)
+    start, refused = Local.start, [BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")] * 4
 
     def sometimes(*told: Any) -> Child:
         if refused:
@@ -149,7 +150,7 @@ def test_a_machine_without_room_for_another_process_is_waited_for_and_then_said(
 
     monkeypatch.setattr(Local, "start", sometimes)
     assert len(tiny.go(tmp_path / "x", load_data(shared_tiny), 2).finished()) == 2
-    refused += [BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")] * 9
+    refused += [BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")] * 99
     with pytest.raises(StudyError) as caught:
         tiny.go(tmp_path / "x", load_data(shared_tiny), 3)
     assert str(caught.value) == (
