@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,9 @@ from fkpsearch.registry import (
     Keypoints,
     registered,
 )
-from fkpsearch.warp import about_the_middle, transform, warp
+from fkpsearch.warp import about_the_middle, starts_of, transform, warp
 
-__all__ = ["Augment", "Images", "Keypoints", "augment", "augment_class"]
+__all__ = ["Augment", "Images", "Keypoints", "Order", "augment", "augment_class", "is_blind", "order"]
 
 PROBABILITY = "of each augmentation that is on to touch a picture; where the dial is a probability the two multiply"
 COPIES = "changed copies of each picture, drawn once, beside the picture as it is; 0 = every epoch draws anew"
@@ -89,6 +89,36 @@ def augment(
     return (changed.copy() if changed is images else changed), moved
 
 
+class Order(NamedTuple):
+    """What some pictures of a set are to become, for whoever has the set (device_augment.py)."""
+
+    rows: NDArray[np.int32]
+    """[n] of the set"""
+    starts: NDArray[np.float32]
+    """[n, 3, 7, 7], where their pixels come from (:func:`fkpsearch.warp.starts_of`)"""
+    levels: Images
+    """[n, 256], what becomes of each gray level"""
+
+
+def is_blind(settings: Augment) -> bool:
+    """Whether all that is on can be drawn without the pictures."""
+    return all(one.blind or not getattr(settings, name) for name, one in registered().items())
+
+
+def order(
+    rows: NDArray[np.integer], keypoints: Keypoints, settings: Augment, rng: np.random.Generator
+) -> tuple[Order, Keypoints]:
+    """As :func:`augment`, with the same draws, for pictures that lie elsewhere; ``settings`` are blind."""
+    key, n = int(rng.integers(2**63)), len(rows)
+    moves = _moves(settings, key, n)
+    moved = np.array(keypoints) if moves is None else transform(np.asarray(keypoints), *moves)
+    starts = starts_of(*(moves or (np.tile(np.eye(3), (n, 1, 1)), None)))
+    levels = _levels(np.empty((n, 0, 0), np.uint8), settings, key)
+    return Order(rows.astype(np.int32), starts, np.tile(GRAY, (n, 1)) if levels is None else levels), moved
+
+
+GRAY = np.arange(256, dtype=np.uint8)
+
 Put = Callable[[NDArray[Any], Any], NDArray[Any]]
 """(changed, before) -> ``changed`` of the pictures that are touched, ``before`` of the others; [n, ...]."""
 
@@ -112,7 +142,12 @@ def _chooser(probability: float, own: list[int], n: int) -> Put:
 
 def _move(images: Images, keypoints: Keypoints, settings: Augment, key: int) -> tuple[Images, Keypoints]:
     """All geometry: one warp a picture. Keypoints are copied, images only where they change."""
-    n = len(images)
+    moves = _moves(settings, key, len(images))
+    return (images, keypoints.copy()) if moves is None else (warp(images, *moves), transform(keypoints, *moves))
+
+
+def _moves(settings: Augment, key: int, n: int) -> tuple[Floats, Floats | None] | None:
+    """Matrices in pixels and, where one is on, a field, of ``n`` pictures; None where nothing moves."""
     whole: Floats | None = None
     field: Floats | None = None
     for change, put in _switched_on(GEOMETRY, settings, key, n):
@@ -121,9 +156,8 @@ def _move(images: Images, keypoints: Keypoints, settings: Augment, key: int) -> 
     for change, put in _switched_on(DISPLACEMENTS, settings, key, n):
         field = put(change(n), 0.0) + (0.0 if field is None else field)
     if whole is None and field is None:
-        return images, keypoints.copy()
-    matrices = about_the_middle(np.tile(np.eye(3), (n, 1, 1)) if whole is None else whole)
-    return warp(images, matrices, field), transform(keypoints, matrices, field)
+        return None
+    return about_the_middle(np.tile(np.eye(3), (n, 1, 1)) if whole is None else whole), field
 
 
 def _filter(kind: dict[str, Augmentation[Any]], images: Images, settings: Augment, key: int) -> Images:
@@ -136,13 +170,18 @@ def _shine(images: Images, settings: Augment, key: int) -> Images:
     """All light: one look-up table a picture."""
     import cv2
 
-    levels = whole = np.tile(np.arange(256.0), (len(images), 1))
-    for change, put in _switched_on(LIGHTS, settings, key, len(images)):
-        levels = put(change(levels, images), levels)
-    if levels is whole:
+    tables = _levels(images, settings, key)
+    if tables is None:
         return images
-    tables = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
     lit = np.empty(images.shape, np.uint8)
     for image, table, out in zip(images, tables, lit, strict=True):
         cv2.LUT(image, table, dst=out)
     return lit
+
+
+def _levels(images: Images, settings: Augment, key: int) -> Images | None:
+    """These tables [n, 256]; None where no light is on."""
+    levels = whole = np.tile(np.arange(256.0), (len(images), 1))
+    for change, put in _switched_on(LIGHTS, settings, key, len(images)):
+        levels = put(change(levels, images), levels)
+    return None if levels is whole else np.clip(np.rint(levels), 0, 255).astype(np.uint8)

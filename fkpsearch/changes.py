@@ -114,19 +114,19 @@ def equalise(strength: float, rng: np.random.Generator, levels: Floats, images: 
     return changed
 
 
-@light(most=1, unit="fraction")
+@light(most=1, unit="fraction", blind=True)
 def gamma(strength: float, rng: np.random.Generator, levels: Floats, images: Images) -> Floats:
     """Largest exponent of light less 1; 0.5 draws exponents from 1/1.5 to 1.5, evenly in their logarithm."""
     return 255 * np.clip(levels / 255, 0, 1) ** _factor(strength, rng, len(images))
 
 
-@light(most=1, unit="fraction")
+@light(most=1, unit="fraction", blind=True)
 def contrast(strength: float, rng: np.random.Generator, levels: Floats, images: Images) -> Floats:
     """Largest change about mid gray, 127.5; 0.5 draws gains from 1/1.5 to 1.5, evenly in their logarithm."""
     return 127.5 + _factor(strength, rng, len(images)) * (levels - 127.5)
 
 
-@light(most=128, unit="gray levels")
+@light(most=128, unit="gray levels", blind=True)
 def brightness(strength: float, rng: np.random.Generator, levels: Floats, images: Images) -> Floats:
     """Largest number of gray levels added, either way."""
     return levels + _either_way(strength, rng, (len(images), 1))

@@ -75,7 +75,7 @@ def training_bytes(cost: Cost, settings: Settings, rows: int, *, on_gpu: bool = 
     if on_gpu:
         numbers = (1 + folds) * cost.parameters + (2 + averaging) * cost.trainable
         batches = 3 * AHEAD * settings.training.batch_size * (SIZE**2 + 4 * 3 * settings.model.answers * COUNT)
-        return round(OVERHEAD + 4 * numbers + batches + pictures)
+        return round(OVERHEAD + 4 * numbers + batches + 2 * pictures)  # once more on their way there
     numbers = 3 * frozen + (9.5 + 2 * averaging) * cost.trainable + (folds - 1) * cost.parameters
     step = 0.8 * cost.activation_bytes * settings.training.batch_size
     share = settings.split.validation if folds == 1 else (1 - settings.split.holdout) / folds

@@ -9,12 +9,12 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fkpsearch.augment import Augment, augment
+from fkpsearch.augment import Augment, Keypoints, Order, augment, is_blind, order
 from fkpsearch.data import Faces
 from fkpsearch.keypoints import COUNT
 
@@ -24,7 +24,9 @@ AHEAD = 16
 PICTURES_AT_ONCE = 64
 """Pictures changed in one go when a data set is enlarged: a few megabytes beside the result."""
 
-Batch = tuple[NDArray[np.uint8], NDArray[np.float32]]
+Batch = tuple[NDArray[np.uint8] | Order, NDArray[np.float32]]
+
+T = TypeVar("T")
 
 
 def steps_an_epoch(faces: Faces, batch_size: int) -> int:
@@ -58,7 +60,14 @@ def enlarge(faces: Faces, settings: Augment, seed: int) -> Faces:
 def changed(
     faces: Faces, rows: slice | NDArray[np.int64], settings: Augment, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Some faces as :func:`fkpsearch.augment.augment` changes them: pictures and labels.
+    """Some faces as :func:`fkpsearch.augment.augment` changes them: pictures and labels."""
+    return _with_labels(faces, rows, lambda labels: augment(faces.images[rows], labels, settings, rng))
+
+
+def _with_labels(
+    faces: Faces, rows: slice | NDArray[np.int64], change: Callable[[Keypoints], tuple[T, Keypoints]]
+) -> tuple[T, Keypoints]:
+    """What ``change`` makes of pictures, and of the labels of some faces.
 
     The labels are keypoints ``[n, 15, 2]`` or, of faces with weights, ``[n, 15, 4]``: x, y, and the two weights, which
     go where their keypoint goes. What is moved is what the labels mark, not where they stand: mirrored as they stand,
@@ -66,11 +75,11 @@ def changed(
     """
     labels = _labels(faces, rows)
     if not faces.lean:
-        return augment(faces.images[rows], labels, settings, rng)
+        return change(labels)
     lean = np.zeros(labels.shape[2], np.float32)
     lean[0] = faces.lean
-    images, moved = augment(faces.images[rows], labels - lean, settings, rng)
-    return images, moved + lean
+    made, moved = change(labels - lean)
+    return made, moved + lean
 
 
 def _labels(faces: Faces, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
@@ -101,20 +110,26 @@ def epoch_batches(
     seed: int,
     epoch: int,
     points: tuple[int, ...] = tuple(range(COUNT)),
+    ordered: bool = False,
 ) -> Iterator[Batch]:
     """One epoch: uint8 pictures ``[b, 96, 96, 1]`` with their :func:`targets` for ``points``.
 
-    With ``settings.copies`` the faces are those that :func:`enlarge` made, and stay as they are.
+    With ``settings.copies`` the faces are those that :func:`enlarge` made, and stay as they are. ``ordered``: an order
+    in place of the pictures (`device_augment`) where what is on can be drawn without them.
 
     Every batch is a pure function of (faces, settings, seed, epoch, its number).
     """
-    order = np.random.default_rng([seed, epoch]).permutation(len(faces))
+    shuffled = np.random.default_rng([seed, epoch]).permutation(len(faces))
     size = min(batch_size, len(faces))
     drawn_anew = Augment() if settings.copies else settings
+    ordered = ordered and is_blind(drawn_anew)
 
     def make(step: int) -> Batch:
-        rows = np.sort(order[step * size : (step + 1) * size])  # sorted: kinder to a memory map
+        rows = np.sort(shuffled[step * size : (step + 1) * size])  # sorted: kinder to a memory map
         rng = np.random.default_rng([seed, epoch, step])
+        if ordered:
+            asked, labels = _with_labels(faces, rows, lambda labels: order(rows, labels, drawn_anew, rng))
+            return asked, targets(labels[:, points], faces.population[rows], heads)
         images, labels = changed(faces, rows, drawn_anew, rng)
         return images[..., None], targets(labels[:, points], faces.population[rows], heads)
 

@@ -64,6 +64,8 @@ class Augmentation(Generic[Change]):
     change: Change
     most: float
     description: str
+    blind: bool
+    """Whether it can be drawn without the pictures"""
 
 
 GEOMETRY: dict[str, Augmentation[Geometry]] = {}
@@ -86,12 +88,12 @@ def registered() -> dict[str, Augmentation[Any]]:
 
 def geometry(*, most: float, unit: str) -> Callable[[Geometry], Geometry]:
     """Register a :data:`Geometry`."""
-    return _registering(GEOMETRY, most, unit)
+    return _registering(GEOMETRY, most, unit, blind=True)
 
 
 def displacement(*, most: float, unit: str) -> Callable[[Displacement], Displacement]:
     """Register a :data:`Displacement`."""
-    return _registering(DISPLACEMENTS, most, unit)
+    return _registering(DISPLACEMENTS, most, unit, blind=True)
 
 
 def filtering(*, most: float, unit: str) -> Callable[[Filter], Filter]:
@@ -99,9 +101,9 @@ def filtering(*, most: float, unit: str) -> Callable[[Filter], Filter]:
     return _registering(FILTERS, most, unit)
 
 
-def light(*, most: float, unit: str) -> Callable[[Light], Light]:
-    """Register a :data:`Light`."""
-    return _registering(LIGHTS, most, unit)
+def light(*, most: float, unit: str, blind: bool = False) -> Callable[[Light], Light]:
+    """Register a :data:`Light`; a ``blind`` one takes no more from its images than how many they are."""
+    return _registering(LIGHTS, most, unit, blind=blind)
 
 
 def finishing(*, most: float, unit: str) -> Callable[[Filter], Filter]:
@@ -109,13 +111,15 @@ def finishing(*, most: float, unit: str) -> Callable[[Filter], Filter]:
     return _registering(FINISHES, most, unit)
 
 
-def _registering(kind: dict[str, Augmentation[Change]], most: float, unit: str) -> Callable[[Change], Change]:
+def _registering(
+    kind: dict[str, Augmentation[Change]], most: float, unit: str, *, blind: bool = False
+) -> Callable[[Change], Change]:
     def register(change: Change) -> Change:
         name = change.__name__
         if name in registered() or name in TAKEN:
             raise ValueError(f"{name}: an augmentation of this name is registered already")
         summary = (change.__doc__ or "").partition("\n")[0].rstrip(".")
-        kind[name] = Augmentation(change, most, f"{summary} ({unit})")
+        kind[name] = Augmentation(change, most, f"{summary} ({unit})", blind)
         return change
 
     return register

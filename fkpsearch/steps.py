@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from fkpsearch.augment import Order
+from fkpsearch.data import Faces
+from fkpsearch.device_augment import augment_there
+from fkpsearch.keypoints import SIZE
 from fkpsearch.pipeline import AHEAD, Batch
 from fkpsearch.recipe import gpu_is_there
 
@@ -15,19 +19,31 @@ AT_ONCE = AHEAD
 """Steps that a GPU takes in one go: Python's part of a step of a small net takes as long as the GPU's (docs/LOG.md)"""
 
 
-def fit_epoch(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, list[Any]]:
+ROUNDED = 1024
+"""Pictures to whose multiple a set is filled up where JAX computes"""
+
+
+def takes_many(model: Any) -> bool:
+    """Whether many of its steps are one program, which takes orders for pictures of a set, too."""
+    import keras
+
+    # some layers of hypermodels cannot be compiled
+    return keras.backend.backend() == "jax" and gpu_is_there() and bool(model.jit_compile)
+
+
+def fit_epoch(model: Any, batches: Iterator[Batch], steps: int, faces: Faces | None = None) -> tuple[float, list[Any]]:
     """Train one epoch: its mean loss and, with averaging, the weights to go on from.
 
-    With averaging the model is left with the averaged weights, which are the ones to answer with; going on from them
-    would start every epoch at the mean of the last one.
+    ``faces`` are those that orders in place of pictures are about. With averaging the model is left with the averaged
+    weights, which are the ones to answer with; going on from them would start every epoch at the mean of the last one.
     """
     import keras
 
     match keras.backend.backend():
         case "tensorflow":
             return step_by_step(model, batches)
-        case "jax" if gpu_is_there() and model.jit_compile:  # some layers of hypermodels cannot be compiled
-            loss, to_go_on = many_at_once(model, batches)
+        case "jax" if takes_many(model):
+            loss, to_go_on = many_at_once(model, batches, faces)
         case _:
             loss, to_go_on = by_fit(model, batches, steps)
     if to_go_on:
@@ -46,16 +62,19 @@ def step_by_step(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]
     return float(logs["loss"]), average(model)
 
 
-def many_at_once(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]]:
-    """By JAX: the steps `fit` takes, :data:`AT_ONCE` of them in one program.
+def many_at_once(model: Any, batches: Iterator[Batch], faces: Faces | None) -> tuple[float, list[Any]]:
+    """By JAX: the steps `fit` takes, :data:`AT_ONCE` of them in one program; orders are carried out in it.
 
     On a CPU a loop of XLA's is ten times as slow as its steps one by one (docs/LOG.md).
     """
     import jax
 
-    def steps(state: Any, pictures: Any, wanted: Any, count: Any) -> Any:
+    def steps(state: Any, there: Any, batches: Any, count: Any) -> Any:
         def step(number: Any, state: Any) -> Any:
-            return model.train_step(state, (pictures[number], wanted[number]))[1]
+            pictures, wanted = jax.tree.map(lambda part: part[number], batches)
+            if isinstance(pictures, Order):
+                pictures = augment_there(there, pictures)
+            return model.train_step(state, (pictures, wanted))[1]
 
         return jax.lax.fori_loop(0, count, step, state)
 
@@ -68,12 +87,30 @@ def many_at_once(model: Any, batches: Iterator[Batch]) -> tuple[float, list[Any]
     state: Any = tuple([variable.value for variable in variables] for variables in held)
     while some := list(islice(batches, AT_ONCE)):
         filled = [*some, *[some[-1]] * (AT_ONCE - len(some))]  # of one shape, or the last ones were compiled as well
-        pictures, wanted = (np.stack(parts) for parts in zip(*filled, strict=True))
-        state = model.steps_at_once(state, pictures, wanted, len(some))
+        there = pictures_there(model, faces) if faces is not None and isinstance(some[0][0], Order) else None
+        stacked = jax.tree.map(lambda *parts: np.stack(parts), *filled)
+        state = model.steps_at_once(state, there, stacked, len(some))
     for variables, values in zip(held, state, strict=True):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
     return float(model.get_metrics_result()["loss"]), average(model)
+
+
+def pictures_there(model: Any, faces: Faces) -> Any:
+    """All of them, uint8 ``[n, 96, 96]`` and black ones behind, where JAX computes; sent once."""
+    import jax
+
+    if getattr(model, "faces_there", None) is not faces:
+        # a set of another size would make another program: those of folds differ by a row or two
+        pictures = np.zeros((-(-len(faces) // ROUNDED) * ROUNDED, SIZE, SIZE), np.uint8)
+        pictures[: len(faces)] = faces.images
+        model.faces_there, model.pictures_there = faces, jax.device_put(pictures)
+    return model.pictures_there
+
+
+def forget_pictures(model: Any) -> None:
+    """Whoever trains no more needs none of them: those of another fold may come."""
+    model.faces_there = model.pictures_there = None
 
 
 def by_fit(model: Any, batches: Iterator[Batch], steps: int) -> tuple[float, list[Any]]:

@@ -26,7 +26,7 @@ from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
 from fkpsearch.recipe import Plateau, Training, build_optimizer, building_in, dtype_policy
 from fkpsearch.settings import Settings
 from fkpsearch.state import Best, Epoch, State, epochs_since_best, restore, state_of
-from fkpsearch.steps import fit_epoch
+from fkpsearch.steps import fit_epoch, forget_pictures, takes_many
 
 __all__ = ["Epoch", "Learner", "Outcome", "build", "is_over", "prepare", "rows_to_learn", "train", "warm_up"]
 
@@ -75,9 +75,16 @@ class Learner:
         return int(self.net.output_shape[1])
 
     def batches(self, augment: Augment, *, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """Those of an epoch."""
+        """Those of an epoch, as its steps take them."""
         return epoch_batches(
-            self.faces, augment, batch_size=batch_size, heads=self.heads, seed=seed, epoch=epoch, points=self.points
+            self.faces,
+            augment,
+            batch_size=batch_size,
+            heads=self.heads,
+            seed=seed,
+            epoch=epoch,
+            points=self.points,
+            ordered=takes_many(self.net),
         )
 
 
@@ -135,6 +142,8 @@ def train(
         history = (*history, row)
         on_state(partial(state_of, model, nets, history, best, started))
         on_epoch(row)
+    for net in nets:
+        forget_pictures(net)
     course.answering.set_weights(best.weights)
     return Outcome(course.answering, history, parts.validation, best.predictions, time.perf_counter() - started)
 
@@ -250,7 +259,7 @@ def fit_team(learners: list[Learner], settings: Settings, epoch: int) -> tuple[f
         batches = learner.batches(
             settings.augment, batch_size=settings.training.batch_size, seed=settings.seed, epoch=epoch
         )
-        loss, weights = fit_epoch(learner.net, batches, learner.steps)
+        loss, weights = fit_epoch(learner.net, batches, learner.steps, learner.faces)
         if settings.model.our_head:
             lend_answers(learner.net, learner.training, learner.points, settings.model.readout)
         total += loss * learner.steps

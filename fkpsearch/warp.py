@@ -80,15 +80,19 @@ def transform(keypoints: Keypoints, matrices: Floats, field: Floats | None) -> K
 
 
 def _sources(matrices: Floats, field: Floats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where each pixel of the warped pictures comes from: x and y, both [n, 96, 96] in pixels.
+    """Where each pixel of the warped pictures comes from: x and y, both [n, 96, 96] in pixels."""
+    x, y, depth = np.moveaxis(AT_PIXELS @ starts_of(matrices, field) @ AT_PIXELS.T, 1, 0)
+    return x / depth, y / depth
+
+
+def starts_of(matrices: Floats, field: Floats | None) -> NDArray[np.float32]:
+    """Where the knots come from: [n, 3, 7, 7], the third number what the others are to be divided by.
 
     A spline whose knots are moved by a matrix is the spline moved by it: 49 knots are, in place of 9,216 pixels.
     """
-    ends = np.ones((*field.shape[:3], 3))
-    ends[..., :2] = np.stack(np.meshgrid(KNOTS, KNOTS), axis=-1) + field
-    starts = np.einsum("nij,nvuj->nivu", np.linalg.inv(matrices), ends).astype(np.float32)
-    x, y, depth = np.moveaxis(_AT_PIXELS @ starts @ _AT_PIXELS.T, 1, 0)
-    return x / depth, y / depth
+    ends = np.ones((len(matrices), len(KNOTS), len(KNOTS), 3))
+    ends[..., :2] = np.stack(np.meshgrid(KNOTS, KNOTS), axis=-1) + (0.0 if field is None else field)
+    return np.einsum("nij,nvuj->nivu", np.linalg.inv(matrices), ends).astype(np.float32)
 
 
 def _solve(goals: Floats, field: Floats) -> Floats:
@@ -119,5 +123,5 @@ def _weights(places: Floats) -> Floats:
     return near
 
 
-_AT_PIXELS = _weights(np.arange(SIZE, dtype=np.float64)).astype(np.float32)
-"""[96, 7]"""
+AT_PIXELS = _weights(np.arange(SIZE, dtype=np.float64)).astype(np.float32)
+"""How much each knot counts at each pixel along an axis: [96, 7]"""

@@ -84,10 +84,10 @@ def test_what_a_model_exceeds_is_said_with_both_numbers() -> None:
 
 
 def test_what_trains_on_a_gpu_takes_little_of_the_host() -> None:
-    """By hand: two copies of all 100 numbers, two more of the 80 that train; 48 batches; ten pictures."""
+    """By hand: two copies of all 100 numbers, two more of the 80 that train; 48 batches; ten pictures, twice."""
     settings = settings_of({"model": {"kind": "cnn"}, "training": {"batch_size": 4, "averaging": 0}}, "x")
     cost = Cost(parameters=100, trainable=80, multiply_adds=10**6, activation_bytes=10**9, largest_bytes=10**8)
-    numbers, batches, pictures = 2 * 100 + 2 * 80, 48 * 4 * (96 * 96 + 15 * 3 * 4), 10 * 96 * 96
+    numbers, batches, pictures = 2 * 100 + 2 * 80, 48 * 4 * (96 * 96 + 15 * 3 * 4), 2 * 10 * 96 * 96
     by_hand = OVERHEAD + 4 * numbers + batches + pictures
     assert training_bytes(cost, settings, 10, on_gpu=True) == by_hand
     assert training_bytes(cost, settings, 10) > 3e9

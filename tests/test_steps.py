@@ -113,6 +113,11 @@ again = train(settings, faces, resume=kept.read())
 assert [row.rmse for row in whole.history] == [row.rmse for row in again.history], (whole.history, again.history)
 assert whole.predictions.tobytes() == again.predictions.tobytes()
 assert len({row.rmse for row in whole.history}) == 4
+if on_gpu:  # with pictures changed on the device; and on the host, as it is on a CPU
+    steps.gpu_is_there = lambda: False
+    host = train(settings, faces)
+    apart = [abs(a.rmse / b.rmse - 1) for a, b in zip(whole.history, host.history, strict=True)]
+    assert 0 < max(apart) < 0.01, apart
 print("the same bits")
 """
 

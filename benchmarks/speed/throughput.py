@@ -69,7 +69,7 @@ def shortened(learner: Learner, steps: int, batch_size: int) -> Learner:
 
 def taught(learner: Learner, batches: Iterator[Batch]) -> None:
     """An epoch, and the weights it goes on from."""
-    _, to_go_on = fit_epoch(learner.net, batches, learner.steps)
+    _, to_go_on = fit_epoch(learner.net, batches, learner.steps, learner.faces)
     if to_go_on:
         learner.net.set_weights(to_go_on)
 
