@@ -80,19 +80,18 @@ data_app.command("download")(kaggling.data_download)
 @space_app.command("check")
 def space_check(space: SpaceArgument) -> None:
     """Lint a space; build its smallest, its largest and 20 random models."""
-    from fkpsearch.child import environment_of_children
-    from fkpsearch.device import start_keras
+    from fkpsearch.device import start_keras, without_gpus
     from fkpsearch.opening import open_space
     from fkpsearch.sizes import sizes
     from fkpsearch.tables import parameter_table, size_table
 
-    os.environ |= environment_of_children({"CUDA_VISIBLE_DEVICES": "-1"})  # a search may have the GPUs
-    _, loaded = open_space(space)
-    console().print(parameter_table(loaded), "")
-    with hushed():
-        start_keras().ops.zeros(1)
-    with progress("building models") as tick:
-        built = sizes(loaded, on_progress=tick)
+    with without_gpus():  # a search may have them
+        _, loaded = open_space(space)
+        console().print(parameter_table(loaded), "")
+        with hushed():
+            start_keras().ops.zeros(1)
+        with progress("building models") as tick:
+            built = sizes(loaded, on_progress=tick)
     console().print(size_table(built))
 
 

@@ -103,6 +103,20 @@ def hidden(libraries: Sequence[str]) -> Iterator[None]:
             del sys.modules[name]
 
 
+@contextmanager
+def without_gpus() -> Iterator[None]:
+    """Within, a Keras backend that is not imported yet sees no GPU."""
+    names = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name in names:
+            del os.environ[name]
+        os.environ.update(before)
+
+
 def start_keras() -> Any:
     """Import Keras into a process that is ours alone, sooner than elsewhere (docs/LOG.md).
 

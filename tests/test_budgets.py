@@ -125,7 +125,7 @@ def test_who_joins_keeps_to_the_hours_and_models_that_run_was_told(shared_tiny: 
 
     run(8, 1e-6, 1)  # some milliseconds: the first trial spends them
     joined = work(tmp_path / "there" / "x", data, url, crew=crew())
-    assert 1 <= len(joined.finished()) < 8
+    assert len(joined.finished()) < 8
     assert how_to_go_on(joined) == "the study has had its 1e-06 GPU hours; `fkpsearch run` with more of them goes on"
     run(1, 9.0, 99)
     joined.study.set_user_attr("trials", 16)

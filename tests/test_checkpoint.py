@@ -131,6 +131,7 @@ def test_a_checkpoint_of_another_model_is_left_alone_and_the_training_begins_ane
 def test_what_was_learnt_in_another_precision_is_nothing_to_go_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU and, after it has gone, on a CPU: shapes and types of the weights are the same."""
     names = set()
+    monkeypatch.setattr("fkpsearch.recipe.gpu_is_there", lambda: False)
     for fast in (True, False):
         monkeypatch.setattr("fkpsearch.recipe.multiplies_bfloat16", lambda fast=fast: fast)
         names |= {identity_of(settings_for(NET), "x"), identity_of(settings_for(NET, precision="float32"), "x")}
