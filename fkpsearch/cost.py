@@ -73,9 +73,9 @@ def training_bytes(cost: Cost, settings: Settings, rows: int, *, on_gpu: bool = 
     averaging = settings.training.averaging != 0
     pictures = rows * (1 + settings.augment.copies) * SIZE**2
     if on_gpu:
-        numbers = (1 + folds) * cost.parameters + (2 + averaging) * cost.trainable
+        kept = (1 + folds) * cost.parameters + (2 + averaging) * cost.trainable
         batches = 3 * AHEAD * settings.training.batch_size * (SIZE**2 + 4 * 3 * settings.model.answers * COUNT)
-        return round(OVERHEAD + 4 * numbers + batches + 2 * pictures)  # once more on their way there
+        return round(OVERHEAD + 4 * kept + batches + 2 * pictures)  # once more on their way there
     numbers = 3 * frozen + (9.5 + 2 * averaging) * cost.trainable + (folds - 1) * cost.parameters
     step = 0.8 * cost.activation_bytes * settings.training.batch_size
     share = settings.split.validation if folds == 1 else (1 - settings.split.holdout) / folds

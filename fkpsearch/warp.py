@@ -92,7 +92,8 @@ def starts_of(matrices: Floats, field: Floats | None) -> NDArray[np.float32]:
     """
     ends = np.ones((len(matrices), len(KNOTS), len(KNOTS), 3))
     ends[..., :2] = np.stack(np.meshgrid(KNOTS, KNOTS), axis=-1) + (0.0 if field is None else field)
-    return np.einsum("nij,nvuj->nivu", np.linalg.inv(matrices), ends).astype(np.float32)
+    starts: NDArray[np.float32] = np.einsum("nij,nvuj->nivu", np.linalg.inv(matrices), ends).astype(np.float32)
+    return starts
 
 
 def _solve(goals: Floats, field: Floats) -> Floats:
