@@ -244,6 +244,9 @@ def test_what_trains_nothing_has_the_interval_of_its_own_seeds() -> None:
     assert mirrored
     assert (mirrored.gain, mirrored.half) == pytest.approx((0.2, 4.302653 * 0.1 / math.sqrt(3)))
     assert mirrored.verdict == "not decided"
+    assert [replace(mirrored, gain=gain, half=0.001).verdict for gain in (0.004, -0.004, 0.006)] == [
+        "too little", "too little", "pays",
+    ]  # fmt: skip
 
 
 def test_without_a_second_seed_there_is_no_interval_and_no_verdict() -> None:

@@ -15,7 +15,7 @@ WIDTH, LEFT, RIGHT, STEP, TOP = 900, 400, 30, 21, 56
 SHOWN = 0.85
 """Of the changes that lie within the axis with their intervals"""
 
-COLOURS = {"pays": "#2a7f3f", "costs": "#c0392b", "not decided": "#8a8a8a"}
+COLOURS = {"pays": "#2a7f3f", "costs": "#c0392b", "not decided": "#8a8a8a", "too little": "#8a8a8a"}
 
 STYLE = 'font-family="Helvetica, Arial, sans-serif" font-size="13"'
 

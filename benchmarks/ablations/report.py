@@ -30,6 +30,10 @@ MEASURED = (*(change for change in CHANGES[1:] if change.name not in AGAIN), *AF
 Known = Mapping[str, Mapping[int, Result]]
 
 
+WORTH = 0.005
+"""Pixels below which nobody would care, however sure they are"""
+
+
 @dataclass(frozen=True)
 class Pair:
     """A change and what it is measured against, with one seed."""
@@ -72,6 +76,8 @@ class Gain:
         """By the interval."""
         if not abs(self.gain) > self.half:  # nor if that is NaN
             return "not decided"
+        if abs(self.gain) < WORTH:
+            return "too little"
         return "pays" if self.gain > 0 else "costs"
 
 
@@ -231,7 +237,7 @@ def line(gain: Gain) -> str:
     """A row of the table."""
     spread = "" if np.isnan(gain.spread) else f"± {gain.spread:.3f}"
     half = "" if np.isnan(gain.half) else f" ± {gain.half:.3f}"
-    verdict = gain.verdict if gain.verdict == "not decided" else f"**{gain.verdict}**"
+    verdict = f"**{gain.verdict}**" if gain.verdict in ("pays", "costs") else gain.verdict
     worth = f"{gain.gain:+.3f}{half}"
     title = f"{title_of(gain.change)} `{gain.change.name}`"
     return f"| {title} | {_list(gain.rmse)} | {worth} | {spread} | {verdict} |"
