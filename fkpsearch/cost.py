@@ -62,8 +62,7 @@ def training_bytes(cost: Cost, settings: Settings, rows: int, *, on_gpu: bool = 
     (9.5 in all, 2 more with averaging; 3 where it is frozen), and its values in other folds, where there are any; of a
     step's activations the 80% that are kept for the gradient, or of a validation batch's three of the largest,
     whichever is more; the pictures. Fitted to the peak resident size of 14 trainings of one split, 0.17 to 30 million
-    parameters, batches of 8 to 100: with the process (750 MB) the estimate was between 17% below and 17% above
-    (docs/LOG.md).
+    parameters, batches of 8 to 100: with the process (750 MB) the estimate was between 17% below and 17% above.
 
     ``on_gpu`` weights, gradients and activations lie there. The host has copies of the best epoch's, of a checkpoint's
     and of other folds', and batches that are made ahead, waiting, stacked and on their way; not fitted yet.

@@ -81,7 +81,7 @@ def hold_torch(threads: int, memory: int) -> None:
 def import_keras(without: Sequence[str] = ("sklearn",)) -> Any:
     """Keras without libraries that it imports where they are there, for uses that nobody here has.
 
-    scikit-learn is for wrappers; with it a process that runs Keras takes a quarter longer to start (docs/LOG.md).
+    scikit-learn is for wrappers; with it a process that runs Keras takes longer to start.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -176,7 +176,7 @@ AFTERS = (
     After("tta-flip", "the base, also asked about the mirror image", ("base",), flipped),
     After("tta-shifts", "the base, mirrored and shifted: ten views", ("base",), ten_views),
     After("mean-of-3", "the mean of three seeds of the base", ("base", "again", "again-2"), mean_of),
-    After("greedy", "a greedy ensemble of all trainings of the seed, some of better recipes", (), greedy),
+    After("greedy", "a greedy ensemble of the seed's trainings so far, some of better recipes", (), greedy),
     After("greedy-views", "that ensemble, each net asked over ten views", (), greedy_with_views, "greedy"),
     After("shape-prior", "the base's answers drawn towards shapes that faces have", ("base",), shaped),
     After("shape-prior-views", "its mean over ten views drawn so", ("base",), shaped_views, "tta-shifts"),

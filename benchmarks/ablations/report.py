@@ -263,7 +263,8 @@ def notes(known: Known) -> list[str]:
         for seed, one in sorted(known.get(after.name, {}).items()):
             told = [f"{what}: {_plain(value)}" for what, value in one.notes.items()]
             told += [f"of {len(one.settings)} trainings"] if told and not after.of else []
-            told += [] if pairs_of(after, known) or one.rmse is None else [f"{one.rmse:.3f} px, but no {after.against}"]
+            alone = one.rmse is not None and not pairs_of(after, known)
+            told += [f"{one.rmse:.3f} px, but nothing to measure it against"] if alone else []
             lines += [f"- {after.title}, seed {seed}: {'; '.join(told)}"] if told else []
     return ["\n".join(["### Of what they are made", "", *lines])] if lines else []
 

@@ -3,7 +3,7 @@
 The convolutions are those of the paper's configurations A, B, D and E: five blocks of 3x3 convolutions, each
 ended by a 2x2 max pooling, the width doubling from block to block up to eight times the first. Condensed is
 what follows: one dense layer of 512 in place of two of 4,096, which on 3x3 places of 512 features would hold
-85 % of all parameters; and BatchNorm, without which sixteen layers hardly train from random weights.
+71% of all parameters; and BatchNorm, without which sixteen layers hardly train from random weights.
 The 2020 deck names a condensed VGG-16 and says no more of it.
 """
 
