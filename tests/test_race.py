@@ -37,7 +37,7 @@ def result(contestant: str, seed: int, best: list[list[float]], **more: Any) -> 
     """As race.py writes one, of ten minutes."""
     last = best[-1][1]
     told = {"validation": last, "holdout": last + 0.1, "memory_mib": 1000, "trials": {"begun": 12, "ended": 9}}
-    return {"contestant": contestant, "seed": seed, "minutes": 10.0, "best": best, **told, **more}
+    return {"contestant": contestant, "seed": seed, "minutes": 10.0, "best": best, "machine": "linux-5", **told, **more}
 
 
 def race() -> dict[str, list[dict[str, Any]]]:
@@ -88,12 +88,16 @@ def test_table(report: ModuleType) -> None:
 
 
 def test_what_the_machines_were(report: ModuleType) -> None:
-    """Borrowed machines differ; the first runs have not noted what they were."""
+    """Borrowed machines differ; the first runs have not noted their processor and pace."""
     assert report.machines(race()) == []
     noted = [{**one, "pace": 500.0 + one["seed"], "processor": "Xeon"} for one in race()["optuna"]]
     (said,) = report.machines(race() | {"optuna": noted})
-    assert said.startswith("Run on: a machine that was not noted (4 of 6 runs), Xeon (2 of 6 runs). Just before 2 of")
+    assert said.startswith("Run on: linux-5 (6 of 6 runs, Xeon). Just before 2 of the runs")
     assert "trained at 500 to 501 pictures a second" in said
+    (said,) = report.machines(race() | {"optuna": [{**one, "machine": "linux-6"} for one in noted]})
+    assert said.startswith(
+        "Run on: linux-5 (4 of 6 runs of fkpsearch laptop, fkpsearch); linux-6 (2 of 6 runs of optuna, Xeon). Just"
+    )
 
 
 def test_page_and_figure(report: ModuleType, tmp_path: Path) -> None:

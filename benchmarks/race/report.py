@@ -146,12 +146,21 @@ def machines(results: Results) -> list[str]:
     paces = sorted(one["pace"] for one in runs if "pace" in one)
     if not paces:
         return []
-    kinds = Counter(one.get("processor", "a machine that was not noted") for one in runs)
-    told = ", ".join(f"{name} ({count} of {len(runs)} runs)" for name, count in kinds.most_common())
+    kinds = Counter(one["machine"] for one in runs)
+    told = [f"{name} ({_of(name, runs, count)})" for name, count in kinds.most_common()]
     return [
-        f"Run on: {told}. Just before {len(paces)} of the runs a fixed net of the page (`benchmarks/race/pace.py`) was "
-        f"trained at {paces[0]:.0f} to {paces[-1]:.0f} pictures a second by `fit`."
+        f"Run on: {'; '.join(told)}. Just before {len(paces)} of the runs a fixed net of the page "
+        f"(`benchmarks/race/pace.py`) was trained at {paces[0]:.0f} to {paces[-1]:.0f} pictures a second by `fit`."
     ]
+
+
+def _of(machine: str, runs: Sequence[Result], count: int) -> str:
+    """How many runs were of it and, where only few contestants met it, whose; its processor, if that was noted."""
+    here = [one for one in runs if one["machine"] == machine]
+    names = dict.fromkeys(one["contestant"] for one in here)
+    whose = f" of {', '.join(names)}" if len(names) < len({one["contestant"] for one in runs}) else ""
+    processors = sorted({one["processor"] for one in here if "processor" in one})
+    return ", ".join([f"{count} of {len(runs)} runs{whose}", *processors])
 
 
 def _met(met: bool) -> str:
