@@ -118,13 +118,14 @@ def _earned(marks: dict[str, Any], pruner: BasePruner, epoch: int) -> dict[str, 
     }
 
 
-def engine_named(engine: str, tuner: str | None) -> str:
-    """The engine of ``--engine`` and ``--tuner``, as a study records it. Raises InputError."""
+def engine_named(engine: str | None, tuner: str | None) -> str:
+    """The engine of ``--engine`` and ``--tuner``, as a study records it; a tuner says which. Raises InputError."""
+    engine = engine or (OPTUNA if tuner is None else KERAS_TUNER)
     if engine not in (OPTUNA, KERAS_TUNER):
         raise InputError(Problem("--engine", "is not known", engine, did_you_mean(engine, (OPTUNA, KERAS_TUNER))))
     if engine == OPTUNA:
         if tuner is not None:
-            raise InputError(Problem("--tuner", f"goes with --engine {KERAS_TUNER} only", tuner))
+            raise InputError(Problem("--tuner", f"goes with --engine {KERAS_TUNER} only", tuner, "leave --engine out"))
         return OPTUNA
     if tuner is None:
         raise InputError(Problem("--engine", f"{engine} needs a --tuner", advice=f"known: {', '.join(TUNERS)}"))

@@ -187,11 +187,16 @@ def test_an_oracle_takes_every_kind_of_range_that_a_space_may_have(tuner: str) -
     assert build_oracle(tuner, space, 1).populate_space("0")["status"] == "RUNNING"
 
 
+def test_a_tuner_says_which_engine() -> None:
+    assert engine_named(None, None) == "optuna"
+    assert engine_named(None, "random") == engine_named("keras-tuner", "random") == "keras-tuner random"
+
+
 @pytest.mark.parametrize(
     ("engine", "tuner", "line"),
     [
         ("keras", None, "--engine: is not known (got keras); did you mean keras-tuner?"),
-        ("optuna", "random", "--tuner: goes with --engine keras-tuner only (got random)"),
+        ("optuna", "random", "--tuner: goes with --engine keras-tuner only (got random); leave --engine out"),
         ("keras-tuner", None, "--engine: keras-tuner needs a --tuner; known: hyperband, bayesian, random"),
         ("keras-tuner", "hyper", "--tuner: is not known (got hyper); did you mean hyperband?"),
     ],
@@ -209,7 +214,7 @@ def hyperband(shared_tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Le
     (studies / "h.yaml").write_text(SPACE)
     command = [
         *(sys.executable, "-m", "fkpsearch.cli", "run", str(studies / "h.yaml"), "--trials", "4", "--seed", "0"),
-        *("--engine", "keras-tuner", "--tuner", "hyperband", "--data", str(shared_tiny), "--studies", str(studies)),
+        *("--tuner", "hyperband", "--data", str(shared_tiny), "--studies", str(studies)),
     ]
     process = subprocess.Popen(command)
     deadline = time.monotonic() + 120
