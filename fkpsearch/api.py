@@ -1,6 +1,6 @@
 """What a notebook or a script calls; `import fkpsearch` has these functions, and loads them when they are asked for.
 
-    faces = fkpsearch.load_faces("data")
+    faces = fkpsearch.load_faces()
     study = fkpsearch.search("laptop", faces, trials=12)
     study.best
     fkpsearch.export(study, "out")

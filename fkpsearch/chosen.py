@@ -83,7 +83,8 @@ def find_chosen(
     if (Path(study) / "validation.npz").is_file():
         for option, value, no_value in (("--trial", trial, None), ("--top", top, 1)):
             if value != no_value:
-                raise ExportError(Problem(option, f"is for studies; {study} is the folder of one run", value))
+                rule = f"is for studies; {study} is the folder of one run"
+                raise ExportError(Problem(option, rule, value, "leave it out"))
         return [Chosen((Part(Path(study)),))]
     ledger = find(study, studies, storage)
     complete = [one.number for one in ledger.best(len(ledger.trials))]

@@ -30,7 +30,11 @@ app.add_typer(data_app, name="data")
 app.add_typer(space_app, name="space")
 
 SpaceArgument = Annotated[
-    str, typer.Argument(help="A space file, or a keras-tuner HyperModel: my_module:Name.", metavar="SPACE")
+    str,
+    typer.Argument(
+        help="A file, a name (laptop, gpu, cnn, resnet, backbone) or a keras-tuner HyperModel, my_module:Name.",
+        metavar="SPACE",
+    ),
 ]
 
 

@@ -127,9 +127,8 @@ def training_seed(study_seed: int, trial_number: int) -> int:
 def named_folder(name: str, studies: Path) -> Path:
     """The folder of a new or old study by name. Raises StudyError for a name that is no plain file name."""
     if not NAME.fullmatch(name):
-        raise StudyError(
-            Problem("--name", "must be letters, digits, `.`, `_` or `-`, so that it stays in the studies folder", name)
-        )
+        rule = "must be letters, digits, `.`, `_` or `-`, so that it stays in the studies folder"
+        raise StudyError(Problem("the study's name", rule, name, "say another"))
     return studies / name
 
 
@@ -207,7 +206,10 @@ def check_space(ledger: Ledger, space: Space) -> None:
     """Raises StudyError with every difference where the study has another space."""
     if differences := ledger.space.difference(space):
         place = f"{ledger.folder} was begun with another space"
-        advice = "give the new space another --name"
+        advice = (
+            "give the new space another --name, carry trials into it with `fkpsearch migrate`, "
+            f"or go on with the old one: {ledger.folder / 'space.yaml'} --name {ledger.folder.name}"
+        )
         raise StudyError(
             *(Problem(place, line) for line in differences[:-1]), Problem(place, differences[-1], advice=advice)
         )
@@ -261,7 +263,7 @@ def _make(folder: Path, storage: BaseStorage, url: str | None) -> tuple[optuna.S
     if url is None and (name := _own_study(folder, storage)):
         return optuna.load_study(study_name=name, storage=storage), False
     if url is not None and (folder / DATABASE).exists():
-        advice = "give this one another --name, or leave --storage out"
+        advice = "give this one another --name, or leave --storage out and FKPSEARCH_STORAGE unset"
         raise StudyError(Problem(str(folder), "is a study with a database of its own", safe_url(url), advice))
     try:
         return optuna.create_study(study_name=folder.resolve().name, storage=storage), True
@@ -282,7 +284,8 @@ def _own_study(folder: Path, storage: BaseStorage) -> str:
         names = [one.study_name for one in summaries if "fingerprint" in one.user_attrs]
         if len(names) != 1:
             rule, all_of_them = "has several studies, and may have one", [one.study_name for one in summaries]
-            raise StudyError(Problem(str(folder / DATABASE), rule, all_of_them, "delete the others with `optuna`"))
+            advice = "delete the others: `optuna delete-study`"
+            raise StudyError(Problem(str(folder / DATABASE), rule, all_of_them, advice))
     return names[0] if names else ""
 
 

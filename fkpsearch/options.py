@@ -15,6 +15,9 @@ from fkpsearch.screen import progress, spinner
 if TYPE_CHECKING:
     from fkpsearch.data import Data
 
+MACHINES, BUDGETS = "Machines", "Budgets"
+"""Panels of ``--help``"""
+
 DataFolder = Annotated[str, typer.Option("--data", help="Folder with Kaggle's files, or `demo`.", metavar="DIR")]
 DataNow = Annotated[str | None, typer.Option("--data", help="Where the study's data is now.", metavar="DIR")]
 StudiesFolder = Annotated[Path, typer.Option("--studies", help="Where studies live.", metavar="DIR")]
@@ -25,13 +28,21 @@ Storage = Annotated[
         help="Where the study is, if not in its folder: postgresql://, mysql://, journal:/// or grpc://.",
         envvar="FKPSEARCH_STORAGE",
         metavar="URL",
+        rich_help_panel=MACHINES,
     ),
 ]
-Timeout = Annotated[str | None, typer.Option(help="Stop after this long: 90s, 30m, 2h.")]
+Timeout = Annotated[str | None, typer.Option(help="Stop after this long: 90s, 30m, 2h.", rich_help_panel=BUDGETS)]
 Workers = Annotated[
-    str, typer.Option(help="Trials at a time, or `auto`: one a GPU, else one a core as memory allows.", metavar="N")
+    str,
+    typer.Option(
+        help="Trials at a time, or `auto`: one a GPU, else one a core as memory allows.",
+        metavar="N",
+        rich_help_panel=MACHINES,
+    ),
 ]
-PerGpu = Annotated[int, typer.Option("--per-gpu", help="Workers that share a GPU.", metavar="K")]
+PerGpu = Annotated[
+    int, typer.Option("--per-gpu", help="Workers that share a GPU.", metavar="K", rich_help_panel=MACHINES)
+]
 
 
 def open_data(folder: str) -> Data:

@@ -49,7 +49,8 @@ def _read(history: Path) -> list[list[tuple[float, float]]]:
             for row in csv.DictReader(file):
                 folds.setdefault(row.get("fold", ""), []).append((float(row["rmse"]), float(row["learning_rate"])))
     except (OSError, ValueError, KeyError, TypeError) as why:
-        raise ExportError(Problem(str(history), f"cannot be read: {why}", advice="it says how long to refit")) from None
+        advice = "it says how long to refit, so export without --refit"
+        raise ExportError(Problem(str(history), f"cannot be read: {why}", advice=advice)) from None
     if not folds:
         raise ExportError(Problem(str(history), "has no epoch"))
     return list(folds.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import typer
 from fkpsearch.errors import InputError, Problem
 from fkpsearch.naming import STUDIES, words_for
 from fkpsearch.options import (
+    BUDGETS,
+    MACHINES,
     DataFolder,
     DataNow,
     PerGpu,
@@ -33,21 +36,21 @@ if TYPE_CHECKING:
     from fkpsearch.events import Event
     from fkpsearch.ledger import Ledger
 
-MACHINES, BUDGETS = "Machines", "Budgets"
-
 
 def run(
     spaces: Annotated[
         list[str],
         typer.Argument(
-            help="A space, or several settings files for a trial each, or a keras-tuner HyperModel: my_module:Name.",
+            help="A file, a name (laptop, gpu, cnn, resnet, backbone) or a keras-tuner HyperModel, my_module:Name; "
+            "or several settings files, a trial each.",
             metavar="SPACE...",
         ),
     ],
     trials: Annotated[
         int | None,
         typer.Option(
-            help="How many finished trials the study shall have, earlier runs included.", rich_help_panel=BUDGETS
+            help="How many trials the study shall have in all: earlier runs', pruned and failed ones count.",
+            rich_help_panel=BUDGETS,
         ),
     ] = None,
     data: DataFolder = "data",
@@ -59,14 +62,22 @@ def run(
         float | None, typer.Option("--gpu-hours", help="Stop when the study has had so many.", rich_help_panel=BUDGETS)
     ] = None,
     keep: Annotated[int, typer.Option(help="Model files kept, of the best trials.", min=1)] = 10,
-    engine: Annotated[str, typer.Option(help="Who chooses the trials: optuna or keras-tuner.")] = "optuna",
-    tuner: Annotated[str | None, typer.Option(help="keras-tuner's hyperband, bayesian or random.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Who chooses the trials: optuna, or keras-tuner where there is a --tuner.")
+    ] = None,
+    tuner: Annotated[
+        str | None, typer.Option(help="Let keras-tuner choose the trials: hyperband, bayesian or random.")
+    ] = None,
     workers: Workers = "auto",
     per_gpu: PerGpu = 1,
     storage: Storage = None,
     artifacts: Annotated[
         str | None,
-        typer.Option(help="Where trials' files go, if not into the study's folder.", metavar="s3://... or DIR"),
+        typer.Option(
+            help="Where trials' files go, if not into the study's folder.",
+            metavar="s3://... or DIR",
+            rich_help_panel=MACHINES,
+        ),
     ] = None,
     ray: Annotated[
         str | None,
@@ -194,14 +205,16 @@ def migrate(
     console().print(migration_view(plan))
     if plan.kept and not yes:
         if not (sys.stdin.isatty() and on_a_terminal()):
-            raise InputError(Problem("--yes", "is missing, and nobody is there to ask", advice="nothing was written"))
+            advice = "nothing was written, add it"
+            raise InputError(Problem("--yes", "is missing, and nobody is there to ask", advice=advice))
         typer.confirm(f"make {folder}?", abort=True)
     with progress("carrying") as tick:
         carry(plan, tick)
     named = f" --name {folder.name}" if folder.name != own_name else ""
     named += "" if studies == STUDIES else f" --studies {shlex.quote(str(studies))}"
+    command = "FKPSEARCH_STORAGE= fkpsearch run" if os.environ.get("FKPSEARCH_STORAGE") else "fkpsearch run"
     typer.echo(f"{len(plan.kept)} trials carried into {folder}")
-    typer.echo(f"next: fkpsearch run {shlex.quote(new_space)}{named} --trials N, these {len(plan.kept)} included")
+    typer.echo(f"next: {command} {shlex.quote(new_space)}{named} --trials N, these {len(plan.kept)} included")
 
 
 def replay(
@@ -274,9 +287,11 @@ def check_url(storage: str | None) -> None:
 def alone(crew: Crew, storage: str | None) -> None:
     """Raises InputError where keras-tuner would have to choose for several at once."""
     if len(crew.places) > 1:
-        raise InputError(Problem("--workers", "must be 1 with keras-tuner, whose oracles choose one by one"))
+        rule, advice = "must be 1 with keras-tuner, whose oracles choose one by one", "leave it out"
+        raise InputError(Problem("--workers", rule, len(crew.places), advice))
     if storage is not None:
-        raise InputError(Problem("--storage", "goes with --engine optuna only", advice="leave it out"))
+        advice = "leave it out, and FKPSEARCH_STORAGE unset"
+        raise InputError(Problem("--storage", "does not go with keras-tuner", advice=advice))
 
 
 def hours_of(gpu_hours: float | None, crew: Crew) -> float:

@@ -26,8 +26,9 @@ WHOLE = "facial-keypoints-detection.zip"
 """What Kaggle's "Download All" gives."""
 
 HELP = (
-    "download Kaggle's files (https://www.kaggle.com/c/facial-keypoints-detection/data), "
-    "make a synthetic set with `fkpsearch data demo DIR`, or use `--data demo`"
+    "get Kaggle's files with `fkpsearch data download` or from "
+    "https://www.kaggle.com/c/facial-keypoints-detection/data, "
+    "name their folder with --data, or use `--data demo`, a synthetic set"
 )
 
 

@@ -173,9 +173,10 @@ def check_facts(ledger: Ledger, data: Data) -> None:
     here = {"data": data.faces.fingerprint, "version": __version__}
     study = {"data": ledger.facts.fingerprint, "version": ledger.facts.version}
     words = {"data": "training data", "version": "fkpsearch"}
+    advice = {"data": "name the same files with --data", "version": "install that version here"}
     place = f"study {ledger.folder.name}"
     if wrong := [
-        Problem(place, f"was begun with {words[name]} {study[name]}", here[name], "bring this host to the same")
+        Problem(place, f"was begun with {words[name]} {study[name]}", here[name], advice[name])
         for name in here
         if here[name] != study[name]
     ]:

@@ -138,8 +138,9 @@ class Supervisor:
                     raise ChildDied("the training process did not start")
                 case said.Ready(fingerprint=fingerprint) if not one.ready:
                     if fingerprint != self.books.ledger.facts.fingerprint:
+                        advice = "put the old files back and run it again, or give the new ones another --name"
                         place = self.books.ledger.facts.data
-                        raise StudyError(Problem(place, "changed while the search was running", advice="run it again"))
+                        raise StudyError(Problem(place, "changed while the search was running", advice=advice))
                     one.ready, self._starts = True, 0
                 case said.Refused() as message:
                     raise refusal(message)

@@ -76,7 +76,7 @@ def no_folder(data: Path) -> None:
 
 
 BAD_DATA: dict[str, tuple[Callable[[Path], None], str]] = {
-    "no data folder": (no_folder, r"tiny: is not a data folder; download Kaggle's files"),
+    "no data folder": (no_folder, r"tiny: is not a data folder; get Kaggle's files"),
     "missing column": (
         lambda data: edit(data / "training.csv", lambda rows: [rows[0].replace("nose_tip_x", "zzz"), *rows[1:]]),
         r"training.csv: lacks the column nose_tip_x",
@@ -243,7 +243,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(command: str, call: C
 def test_a_studys_name_cannot_climb_out(name: str, call: Call, tiny: Path) -> None:
     status, _, err = call("run", write_space(tiny.parent), "--trials", 1, "--data", tiny, "--name", name)
     assert status == 2
-    assert_lines(err, r"--name: must be letters, digits")
+    assert_lines(err, r"the study's name: must be letters, digits")
 
 
 def test_a_study_that_is_none_is_one_clear_line(call: Call) -> None:

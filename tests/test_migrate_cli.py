@@ -62,7 +62,7 @@ def test_the_plan_is_told_first_and_without_a_terminal_nothing_is_written_unaske
     status, out, err = call("old", "new.yaml")
     assert status == 2
     assert "\n".join(line.rstrip() for line in out.splitlines()) + "\n" == PLAN
-    assert err == "error: --yes: is missing, and nobody is there to ask; nothing was written\n"
+    assert err == "error: --yes: is missing, and nobody is there to ask; nothing was written, add it\n"
     assert [path.name for path in (tmp_path / "studies").iterdir()] == ["old"]
 
 

@@ -117,7 +117,10 @@ def test_a_changed_space_is_refused_with_the_difference(plain: Ledger, shared_ti
         lines[0]
         == f"{plain.folder} was begun with another space: model.width: {{choice: [2, 4]}} -> {{choice: [2, 4, 8]}}"
     )
-    assert lines[1].endswith("study.pruner.kind: never -> median; give the new space another --name")
+    assert lines[1].split("study.pruner.kind: ")[1] == (
+        "never -> median; give the new space another --name, carry trials into it with `fkpsearch migrate`, "
+        f"or go on with the old one: {plain.folder / 'space.yaml'} --name {plain.folder.name}"
+    )
 
 
 def test_a_comment_in_the_space_makes_no_difference(plain: Ledger, shared_tiny: Path) -> None:
