@@ -7,75 +7,28 @@ child is broken. A broken child is treated as a dead one: its trial goes on in a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fkpsearch import messages as said
 from fkpsearch.asking import answer
+from fkpsearch.books import Books
 from fkpsearch.child import Child, ChildDied, refusal
 from fkpsearch.errors import DiskFull
-from fkpsearch.events import EpochDone, Event
+from fkpsearch.events import EpochDone
+from fkpsearch.job import End
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
-
-
-@dataclass(frozen=True)
-class End:
-    """How a trial ended."""
-
-    state: Literal["COMPLETE", "PRUNED", "FAIL"]
-    value: float | None = None
-    reason: str = ""
-    constraint: str | None = None
-    """The name of a constraint that the settings break, so that the sampler learns the region"""
-    copied: int | None = None
-    """The trial whose values these are"""
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    """User attributes that the trial is to have"""
-
-
-class Desk(Protocol):
-    """What an attempt asks of its supervisor."""
-
-    def report(self, trial: Trial, epoch: int, value: float) -> None:
-        """Keep a trial's value at an epoch."""
-        ...
-
-    def prunes(self, trial: Trial, epoch: int) -> bool:
-        """Whether a trial ends at an epoch it has reported."""
-        ...
-
-    def twin_end(self, trial: Trial) -> End | None:
-        """The end of a trial whose parameters another one has had; None where it is to be trained."""
-        ...
-
-    def deserves_a_file(self, value: float) -> bool:
-        """Whether a value is among the best few."""
-        ...
-
-    def refused_alone(self) -> bool:
-        """Whether a refusal is of one trial only, and others may train all the same."""
-        ...
-
-    def place(self, trial: Trial) -> str:
-        """Where its files are, for errors."""
-        ...
-
-    def watch(self, event: Event) -> None:
-        """Tell whoever watches."""
-        ...
 
 
 class Attempt:
     """The conversation from the job on."""
 
     def __init__(
-        self, trial: Trial, epochs: int, child: Child, desk: Desk, *, asks: bool = False, folds: int = 1
+        self, trial: Trial, epochs: int, child: Child, books: Books, *, asks: bool = False, folds: int = 1
     ) -> None:
         """``epochs`` is how long the training may last, ``asks`` says that a hypermodel will ask first."""
-        self.trial, self.epochs, self.child, self._desk = trial, epochs, child, desk
+        self.trial, self.epochs, self.child, self._books = trial, epochs, child, books
         self._folds, self._fold = folds, 0
         self.epoch = 0
         """The last one reported"""
@@ -96,7 +49,7 @@ class Attempt:
             case said.Failed(why=why):
                 return End("FAIL", reason=why)
             case said.Full(why=why):
-                raise DiskFull(self._desk.place(self.trial), why)
+                raise DiskFull(self._books.place(self.trial), why)
             case _ if self.done:
                 raise self.broken(message)
             case said.Suggest() if self._asking:
@@ -111,11 +64,11 @@ class Attempt:
                 self._keep(message)
                 return None
             case said.Diverged(why=why) if self.epoch < self.epochs:
-                self._desk.report(self.trial, self.epoch + 1, math.nan)
+                self._books.report(self.trial, self.epoch + 1, math.nan)
                 return End("PRUNED", reason=f"diverged in {why}")
             case said.Infeasible(why=why, constraint=constraint):
                 return End("PRUNED", reason=why, constraint=constraint)
-            case said.Refused() if self._desk.refused_alone():
+            case said.Refused() if self._books.refused_alone():
                 return End("FAIL", reason="; ".join(message.lines))
             case said.Refused():
                 raise refusal(message)
@@ -136,7 +89,7 @@ class Attempt:
 
     def _decided(self) -> End | None:
         self._asking = False
-        end = self._desk.twin_end(self.trial)
+        end = self._books.twin_end(self.trial)
         self.child.send("stop" if end else "go")
         return end
 
@@ -148,9 +101,9 @@ class Attempt:
             raise self.broken(message)
         self._asking, self._fold = False, message.fold
         self.epoch, self.best = number, best
-        self._desk.report(self.trial, number, best)
-        self._desk.watch(EpochDone(self.trial.number, number, message.rmse, best, message.images_per_second))
-        if number < self.epochs and self._desk.prunes(self.trial, number):
+        self._books.report(self.trial, number, best)
+        self._books.watch(EpochDone(self.trial.number, number, message.rmse, best, message.images_per_second))
+        if number < self.epochs and self._books.prunes(self.trial, number):
             self.child.send("stop")
             return End("PRUNED", best, f"behind the others at epoch {number}")
         self.child.send("go")
@@ -171,4 +124,4 @@ class Attempt:
 
     def _keep(self, message: said.Done) -> None:
         self.done = message
-        self.child.send("keep" if self._desk.deserves_a_file(message.rmse) else "drop")
+        self.child.send("keep" if self._books.deserves_a_file(message.rmse) else "drop")

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from fkpsearch.attempt import End
 from fkpsearch.claim import Budget, claim, is_mine, put_back
 from fkpsearch.engine import Engine
-from fkpsearch.errors import FkpError, SettingsError
+from fkpsearch.errors import SettingsError
 from fkpsearch.events import Event, Standing, TrialFinished, TrialLost
+from fkpsearch.job import End, Job, Lost, losses
 from fkpsearch.lease import Lease
 from fkpsearch.ledger import COPY, GPU_SECONDS, SECONDS, Ledger, best_key, counts_as_best, training_seed
 from fkpsearch.run_folder import CHECKPOINT, forget, forget_but_checkpoint, forget_half_written
-from fkpsearch.settings import Settings, settings_of, write_settings
+from fkpsearch.settings import settings_of, write_settings
 from fkpsearch.shelf import Shelf
 from fkpsearch.twins import Twins
 
@@ -41,49 +40,12 @@ MOST_NODES = 10
 """A trial that so many machines died on is taken for what kills them"""
 
 
-class Lost(FkpError):
-    """Another supervisor has the trial meanwhile: this one was taken for dead, say because its machine slept."""
-
-
-@contextmanager
-def losses() -> Iterator[None]:
-    """What Optuna says of a trial that another has finished meanwhile, as Lost."""
-    from optuna.exceptions import UpdateFinishedTrialError
-
-    try:
-        yield
-    except UpdateFinishedTrialError as why:
-        raise Lost(str(why)) from None
-
-
 TURN = 1.0
 """Seconds that trials without a training may take in one go"""
 
 
-@dataclass
-class Job:
-    """A claimed trial on its way to an end, through one child or several."""
-
-    trial: Trial
-    settings: Settings | None
-    """None where its values make no settings"""
-    began: float = field(default_factory=time.monotonic)
-    since: float | None = None
-    """When its child of now got it"""
-
-    @property
-    def asks(self) -> bool:
-        """Whether a hypermodel will ask for values first."""
-        return self.settings is not None and self.settings.model.kind == "hypermodel"
-
-    @property
-    def epochs(self) -> int:
-        """How long its training may last."""
-        return self.settings.epochs if self.settings else 0
-
-
 class Books:
-    """One supervisor's hand in the study. It is the desk of its attempts (attempt.py)."""
+    """One supervisor's hand in the study."""
 
     def __init__(
         self,
@@ -231,26 +193,32 @@ class Books:
             return End("COMPLETE", twin.value, reason, copied=twin.number)
         return End("PRUNED", reason=reason, copied=twin.number)
 
-    # ---- the desk
+    # ---- on their way
 
     def report(self, trial: Trial, epoch: int, value: float) -> None:
+        """Keep a trial's value at an epoch."""
         with losses():  # over what an earlier child may have reported
             self.ledger.study._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
 
     def prunes(self, trial: Trial, epoch: int) -> bool:
+        """Whether a trial ends at an epoch it has reported."""
         return self.engine.prunes(trial, epoch)
 
     def twin_end(self, trial: Trial) -> End | None:
+        """The end of a trial whose parameters another one has had; None where it is to be trained."""
         twin = self._twin(trial, self.ledger.trials)
         return self._copied(trial, twin) if twin is not None and twin.state.is_finished() else None
 
     def deserves_a_file(self, value: float) -> bool:
+        """Whether a value is among the best few."""
         return self.shelf.deserves_a_file(value)
 
     def refused_alone(self) -> bool:
+        """Whether a refusal is of one trial only, and others may train all the same."""
         return bool(self.ledger.space.presets)
 
     def place(self, trial: Trial) -> str:
+        """Where its files are, for errors."""
         return str(self.ledger.trial_folder(trial.number))
 
     # ---- ends

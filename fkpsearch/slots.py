@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, field
 
 from fkpsearch.attempt import Attempt
-from fkpsearch.books import Job
 from fkpsearch.child import Child
+from fkpsearch.job import Job
 from fkpsearch.places import Place
 
 

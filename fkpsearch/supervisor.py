@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 
 from fkpsearch import messages as said
-from fkpsearch.attempt import Attempt, End
-from fkpsearch.books import Books, Job, Lost, losses
+from fkpsearch.attempt import Attempt
+from fkpsearch.books import Books
 from fkpsearch.child import Child, ChildDied, refusal
 from fkpsearch.claim import reclaim
 from fkpsearch.crew import Crew
 from fkpsearch.errors import DiskFull, Problem, StudyError
 from fkpsearch.events import TrialRetried, TrialStarted, Waiting
+from fkpsearch.job import End, Job, Lost, losses
 from fkpsearch.ledger import GPU_SECONDS
 from fkpsearch.places import Place
 from fkpsearch.slots import Slot, Warm

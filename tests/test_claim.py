@@ -23,11 +23,11 @@ from tiny import space_of
 from fkpsearch import books
 from fkpsearch import lease as lease_room
 from fkpsearch.artifacts import open_artifacts
-from fkpsearch.attempt import End
-from fkpsearch.books import Books, Job
+from fkpsearch.books import Books
 from fkpsearch.claim import Budget, is_mine, reclaim
 from fkpsearch.engine import Optuna
 from fkpsearch.events import Event, TrialFinished
+from fkpsearch.job import End, Job
 from fkpsearch.lease import LEASE, RECORD, RENEWAL, Lease
 from fkpsearch.ledger import OWNER, Facts, begin
 from fkpsearch.patience import Patience

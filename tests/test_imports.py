@@ -29,7 +29,7 @@ ROWS = (
     "run_folder scores submission asking cost checkpoint worker",
     "strategy lint sizes",
     "statements database cache journal proxy patience patient storage artifacts",
-    "ledger naming shelf events lease claim twins engine tuner attempt books slots",
+    "ledger naming shelf events lease claim twins engine tuner job books attempt slots",
     "crew host post cluster supervisor opening",
     "study once samples status",
     "migrate replay",
