@@ -12,13 +12,12 @@ supervisor never imports Keras.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
-from fkpsearch.child import environment_of_children
+from fkpsearch.child import last_line, run_module
 from fkpsearch.errors import ModelError, Problem
 from fkpsearch.models.hypermodel import Hypermodel, Scalar, build_with, load
 from fkpsearch.settings import Settings
@@ -129,17 +128,11 @@ def question_of(hp: Any) -> tuple[Question, Callable[[Any], Scalar]]:
 
 def check_source(source: str) -> None:
     """Raises ModelError where a hypermodel cannot be imported."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fkpsearch.asking", source],
-        env=environment_of_children({}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_module("fkpsearch.asking", source)
     if done.returncode == 0:
         return
-    said, last = done.stdout.strip().splitlines(), (done.stderr.strip().splitlines() or ["no word"])[-1]
-    rule = said[-1] if done.returncode == REFUSED and said else f"cannot be imported: {last}"
+    said = done.returncode == REFUSED and done.stdout.strip()
+    rule = last_line(done.stdout) if said else f"cannot be imported: {last_line(done.stderr)}"
     raise ModelError(Problem(source, rule))
 
 

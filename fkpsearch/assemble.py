@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch.answer import BATCH, load_trusted, of_population, predict_by_fold, predict_heads
-from fkpsearch.child import environment_of_children
+from fkpsearch.child import last_line, run_module
 from fkpsearch.compiled import keep_compiled
 from fkpsearch.device import start_keras
 from fkpsearch.errors import ExportError, Problem, first_rows, short
@@ -89,16 +88,9 @@ def assemble(job: Job, folder: Path) -> Answered:
         np.save(folder / f"{name}.npy", getattr(job, name))
     told = {"shares": [asdict(share) for share in job.shares], "views": job.views, "lean": job.lean}
     (folder / "job.json").write_text(json.dumps(told))
-    done = subprocess.run(
-        [sys.executable, "-m", "fkpsearch.assemble", str(folder)],
-        env=environment_of_children({}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_module("fkpsearch.assemble", folder)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise ExportError(Problem(WHOLE, f"does not answer in a clean process: {short(last, 300)}"))
+        raise ExportError(Problem(WHOLE, f"does not answer in a clean process: {short(last_line(done.stderr), 300)}"))
     answers, plain = (np.load(folder / f"{name}.npy") for name in ("answers", "plain"))
     if bad := np.flatnonzero(~np.isfinite(answers).all(axis=(1, 2, 3))).tolist():
         raise ExportError(Problem(WHOLE, f"answers are not finite for {first_rows([row + 1 for row in bad])}"))

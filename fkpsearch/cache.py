@@ -21,7 +21,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
 from optuna.trial import FrozenTrial, TrialState
 
-from fkpsearch.database import OWNER, Database
+from fkpsearch.database import Database
+from fkpsearch.lease import OWNER
 from fkpsearch.statements import Changes, Head
 
 FRESH = 2.0

@@ -215,6 +215,20 @@ def environment_of_children(more: Mapping[str, str]) -> dict[str, str]:
     return made
 
 
+def run_module(
+    name: str, *arguments: object, more: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A module of ours as a program, to its end, in a clean process; ``more`` is of its environment."""
+    command = [sys.executable, "-m", name, *map(str, arguments)]
+    environment = environment_of_children(more or {})
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def last_line(text: str) -> str:
+    """Of what a process said."""
+    return (text.strip().splitlines() or ["no word"])[-1]
+
+
 def oom_kills() -> int:
     """How many processes the kernel has ended for want of memory, as far as this machine or container tells."""
     found = 0

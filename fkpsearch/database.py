@@ -26,13 +26,11 @@ from sqlalchemy.engine import URL, Connection, CreateEnginePlugin, Engine, Excep
 
 from fkpsearch import statements
 from fkpsearch.errors import FkpError, chain_of
+from fkpsearch.lease import OWNER
 from fkpsearch.statements import Changes, Head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-OWNER = "owner"
-"""The user attribute of a trial that says which supervisor runs it"""
 
 SQLITE_WAIT = 20
 """Seconds that SQLite itself waits for another writer, deaf to Ctrl-C; then patience asks it again"""

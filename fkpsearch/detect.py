@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch.accept import Found
-from fkpsearch.child import environment_of_children
+from fkpsearch.child import environment_of_children, last_line
 from fkpsearch.errors import FkpError, InputError, Problem
 
 SHORTEST = 96
@@ -123,7 +123,7 @@ def find_in_a_process(pictures: NDArray[np.uint8]) -> list[list[Found]]:
                 process.stdin.flush()
             rows = _unpacked(process.stdout)  # the pipe to it stays open: its end would end the process
         except EOFError:
-            raise FkpError(f"the process that finds faces died: {_last_line(errors)}") from None
+            raise FkpError(f"the process that finds faces died: {_words(errors)}") from None
         finally:
             process.kill()
             process.wait()
@@ -136,9 +136,9 @@ def find_in_a_process(pictures: NDArray[np.uint8]) -> list[list[Found]]:
     return found
 
 
-def _last_line(file: IO[bytes]) -> str:
+def _words(file: IO[bytes]) -> str:
     file.seek(0)
-    return (file.read().decode(errors="replace").strip().splitlines() or ["no word"])[-1]
+    return last_line(file.read().decode(errors="replace"))
 
 
 def main() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fkpsearch.child import environment_of_children
+from fkpsearch.child import last_line, run_module
 from fkpsearch.errors import ExportError, InputError, Problem, did_you_mean, short
 from fkpsearch.places import on_cores
 
@@ -124,14 +122,7 @@ def _python(module: str, *arguments: object, place: str) -> str:
     more = {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
     if module.endswith("convert"):
         more |= on_cores(1).environment
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        env=environment_of_children(more),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_module(module, *arguments, more=more)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise ExportError(Problem(place, f"cannot be made: {short(last, 300)}"))
+        raise ExportError(Problem(place, f"cannot be made: {short(last_line(done.stderr), 300)}"))
     return done.stdout

@@ -19,8 +19,8 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import TrialState
 
-from fkpsearch.database import OWNER
 from fkpsearch.errors import Problem, StudyError
+from fkpsearch.lease import OWNER
 
 GRACE = 30.0
 """Seconds after which a lock that another host holds unchanged is taken to be a dead process's"""

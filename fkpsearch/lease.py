@@ -30,6 +30,10 @@ RENEWAL = 8.0
 """Seconds between two renewals: seven in the length of a lease"""
 
 RECORD = "supervisor:"
+"""Study attributes: a supervisor by its id"""
+
+OWNER = "owner"
+"""User attribute of a trial: the id of the supervisor that runs it"""
 
 
 @dataclass(frozen=True)

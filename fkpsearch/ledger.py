@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 OPTUNA = "optuna"
 """The engine of a study where nothing else is said"""
 
-OWNER = "owner"
-"""User attribute of a RUNNING trial: the id of the supervisor that runs it (lease.py)"""
-
 COPY = "copy_of"
 """User attribute of a trial that was not trained: the number of the one whose values it has"""
 

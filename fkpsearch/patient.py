@@ -18,9 +18,10 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from fkpsearch.cache import Cache
-from fkpsearch.database import OWNER, Database, only_reading
+from fkpsearch.database import Database, only_reading
 from fkpsearch.errors import Problem, StorageAway, StudyError
 from fkpsearch.journal import Journal
+from fkpsearch.lease import OWNER
 from fkpsearch.patience import Patience
 
 T = TypeVar("T")

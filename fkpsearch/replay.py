@@ -17,7 +17,8 @@ from fkpsearch import messages as said
 from fkpsearch.data import Data
 from fkpsearch.environment import differences, record, uncommitted
 from fkpsearch.errors import Diverged, Problem, Stopped, StudyError
-from fkpsearch.ledger import COPY, ENVIRONMENT, OWNER, Ledger
+from fkpsearch.lease import OWNER
+from fkpsearch.ledger import COPY, ENVIRONMENT, Ledger
 from fkpsearch.once import train_once
 from fkpsearch.places import VISIBLE, Place, find_gpus, on_cores, places
 from fkpsearch.plain import writable_folder

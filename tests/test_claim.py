@@ -28,8 +28,8 @@ from fkpsearch.claim import Budget, is_mine, reclaim
 from fkpsearch.engine import Optuna
 from fkpsearch.events import Event, TrialFinished
 from fkpsearch.job import End, Job
-from fkpsearch.lease import LEASE, RECORD, RENEWAL, Lease
-from fkpsearch.ledger import OWNER, Facts, begin
+from fkpsearch.lease import LEASE, OWNER, RECORD, RENEWAL, Lease
+from fkpsearch.ledger import Facts, begin
 from fkpsearch.patience import Patience
 from fkpsearch.patient import Patient
 from fkpsearch.shelf import Shelf
