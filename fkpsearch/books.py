@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from fkpsearch.claim import Budget, claim, is_mine, put_back
+from fkpsearch.claim import MOST_NODES, Budget, claim, is_mine, put_back
 from fkpsearch.engine import Engine
 from fkpsearch.errors import SettingsError
 from fkpsearch.events import Event, Standing, TrialFinished, TrialLost
@@ -35,9 +35,6 @@ RETRIES = 2
 
 NODES = "nodes"
 """User attribute of a trial: how many machines died while its child was there"""
-
-MOST_NODES = 10
-"""A trial that so many machines died on is taken for what kills them"""
 
 
 TURN = 1.0
@@ -260,7 +257,6 @@ class Books:
         reason = " ".join(end.reason.split())[:REASON_LIMIT]  # some of Keras' messages have many lines
         if end.state == "FAIL" and not reason:
             reason = "no reason was given"
-        self.jobs.pop(trial._trial_id, None)
         try:
             if not is_mine(self.ledger, trial._trial_id, self.lease.id):
                 raise Lost
@@ -275,9 +271,11 @@ class Books:
                 value = end.value if end.state == "COMPLETE" else None
                 told = self.ledger.study.tell(trial, value, state=TrialState[end.state])
         except (Lost, ValueError):
+            self.jobs.pop(trial._trial_id, None)
             self.watch(TrialLost(trial.number))
             return
-        forget(self.ledger.trial_folder(trial.number), [CHECKPOINT])  # a killed child's; others have removed it
+        self.jobs.pop(trial._trial_id, None)  # not before: an end that cannot be told leaves a trial to be given back
+        forget(self.ledger.trial_folder(trial.number), [CHECKPOINT])
         if end.state == "COMPLETE" and end.copied is None:
             self.shelf.add(trial.number)
         epochs = sum(1 for value in told.intermediate_values.values() if not math.isnan(value))
@@ -305,6 +303,13 @@ class Books:
         storage: Any = self.ledger.study._storage
         together: AbstractContextManager[None] = storage.together(trial._trial_id)
         return together
+
+    def forget_checkpoints(self) -> None:
+        """Remove those of finished trials, whose supervisors died when they had told the end."""
+        there = {path.parent for path in self.ledger.folder.glob(f"trials/*/{CHECKPOINT}")}
+        for trial in self.ledger.finished() if there else ():
+            if (folder := self.ledger.trial_folder(trial.number)) in there:
+                forget(folder, [CHECKPOINT])
 
     def sweep(self) -> None:
         """Remove what children that are no more had half written of their trials."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -124,6 +124,17 @@ def writing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
+
+
+def onto_disk(folder: Path, names: Iterable[str]) -> None:
+    """See that files of a folder, those that are there, survive a power cut. Raises OSError."""
+    for path in (*(folder / name for name in names), folder):
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def writable_folder(folder: Path, error: type[InputError], advice: str) -> None:

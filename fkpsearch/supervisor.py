@@ -30,6 +30,9 @@ POLL = 0.2
 LOOK = 1.0
 """Seconds between two looks at other supervisors' trials, at a child's memory and at the time spent"""
 
+BOOKING = 30.0
+"""Seconds between two records of the GPU time that trials at work have had, for other supervisors of the study"""
+
 STARTS = 3
 """Children in a row that die before they are ready: one may be killed by chance, three are a broken set-up"""
 
@@ -53,7 +56,7 @@ class Supervisor:
         self.warm: list[Warm] = []
         self._wake = threading.Event()
         self._starts = 0
-        self._looked = -math.inf
+        self._looked = self._booked = -math.inf
         self._to_do = 1
         self._spent = False
         self._stop_at: float | None = None
@@ -187,6 +190,9 @@ class Supervisor:
             return
         self.books.pause(slot.job, slot.place.share)
         slot.job.since = None
+        if self._told_to_stop():  # whoever ends this process may have ended its children, too
+            slot.child = slot.attempt = None
+            return
         if end := self.books.died(slot.job, str(death), node=death.node):
             self.finish(slot, end)
             return
@@ -246,11 +252,15 @@ class Supervisor:
                 raise ChildDied(f"the training process said nothing for {limits.silence:g} s")
 
     def spent(self) -> float:
-        """GPU seconds of all trials so far, those of this moment included."""
-        for slot in self.slots:
-            if slot.child:
-                self.see_to(slot, self.book_time)
-        return math.fsum(trial.user_attrs.get(GPU_SECONDS, 0.0) for trial in self.books.ledger.trials)
+        """GPU seconds of all trials so far, those of this supervisor's until now and of others' as last booked."""
+        if self._looked - self._booked > BOOKING:
+            self._booked = self._looked
+            for slot in self.slots:
+                if slot.child:
+                    self.see_to(slot, self.book_time)
+        now = time.monotonic()
+        open_ = [slot.place.share * (now - slot.job.since) for slot in self.slots if slot.job and slot.job.since]
+        return math.fsum([*open_, *(trial.user_attrs.get(GPU_SECONDS, 0.0) for trial in self.books.ledger.trials)])
 
     def book_time(self, slot: Slot) -> None:
         """What the child in a slot has had until now."""

@@ -27,13 +27,14 @@ the last finished epoch with ``"again": true``. Where its settings have several 
 `limits.Limits`, held against the built model before it is trained. ``data`` is where the data lies for those who read
 the results, where that is not here.
 
-Whatever happens instead ends the conversation, too. After a good end the checkpoint is gone:
+After that the checkpoint stays until the supervisor has told the trial, or is gone where the job was ``fresh``.
+Whatever happens instead ends the conversation, too. After these the checkpoint is gone:
 
     stopped                    as it was told to
     diverged    why
     infeasible  why, constraint: settings (this data has no rows for them), limits, or memory (it ran out)
 
-Else it stays for whoever goes on:
+After these it stays for whoever goes on:
 
     full        why            the disk; nothing half-written is left
     failed      why
@@ -67,7 +68,7 @@ from fkpsearch.errors import (
     disk_full,
     out_of_memory,
 )
-from fkpsearch.run_folder import CHECKPOINT
+from fkpsearch.run_folder import CHECKPOINT, MODEL, OLDER
 
 if TYPE_CHECKING:
     from fkpsearch.data import Faces
@@ -109,15 +110,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m fkpsearch.worker")
     parser.add_argument("--data", type=Path, required=True)
     data = parser.parse_args(arguments).data
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the supervisor's to answer, also where everybody is told
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     line = _Line()
     try:
         _serve(line, data)
         end: dict[str, Any] = {"kind": "saved"}
     except Exception as why:
         end = last_words(why, of_a_search=bool(line.job.get("ask")))
-    if line.job and end["kind"] in GOOD_ENDS:  # before it is said: nobody else knows that it is not wanted any more
-        (Path(line.job["folder"]) / CHECKPOINT).unlink(missing_ok=True)
+    if line.job and end["kind"] in (*ENDS, *(["saved"] if line.job.get("fresh") else [])):
+        (Path(line.job["folder"]) / CHECKPOINT).unlink(missing_ok=True)  # before it is said
     line.say(**end)
     line._out.close()
     sys.stderr.flush()
@@ -125,8 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os._exit(0)
 
 
-GOOD_ENDS = ("saved", "stopped", "diverged", "infeasible")
-"""After which nobody goes on from the checkpoint"""
+ENDS = ("stopped", "diverged", "infeasible")
+"""After which nobody goes on from the checkpoint; after `saved` somebody does until the trial is told to be complete"""
 
 
 def last_words(why: Exception, *, of_a_search: bool) -> dict[str, Any]:
@@ -159,6 +162,7 @@ def _serve(line: _Line, data: Path) -> None:
     from fkpsearch.compiled import keep_compiled
     from fkpsearch.crossval import history_of, train_folds
     from fkpsearch.data import load_data
+    from fkpsearch.plain import onto_disk
     from fkpsearch.prepare import prepared
     from fkpsearch.run_folder import write_history, write_validation
     from fkpsearch.state import Epoch
@@ -196,7 +200,8 @@ def _serve(line: _Line, data: Path) -> None:
     write_validation(folder, outcome, replace(loaded, folder=Path(job.get("data") or data)))
     line.say("done", rmse=outcome.rmse, best_epoch=outcome.best_epoch, seconds=outcome.seconds)
     if line.hear()["do"] == "keep":
-        save_model(outcome.model, folder / "model.keras")
+        save_model(outcome.model, folder / MODEL)
+    onto_disk(folder, ["settings.yaml", "history.csv", *OLDER])  # as the end will be that is told of it
 
 
 def refuse_a_gpu_unseen() -> None:

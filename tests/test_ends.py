@@ -233,4 +233,4 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_training_goes_on_once_t
     heard = converse(tiny, folder, settings)
     assert heard[0]["again"]
     assert [message["is"] for message in heard[-3:]] == ["epoch", "done", "saved"]
-    assert names() == ["history.csv", "model.keras", "validation.npz"]
+    assert names() == ["checkpoint.npz", "history.csv", "model.keras", "validation.npz"], "its end is yet to be told"

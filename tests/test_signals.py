@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 import tiny as searches
 from chaos import PROJECT, Search, check_sound, count, ended, finished, trainers_on, until
@@ -58,6 +60,23 @@ def test_a_signal_puts_running_trials_back(name: str, tiny: Path, tmp_path: Path
         assert time.monotonic() - begun < 10  # a few hundredths on an idle machine
         assert one.wait() == INTERRUPTED
     assert said.read_text().splitlines()[-1] == "interrupted"
+    check_at_rest(folder, tiny)
+    check_goes_on(folder, tiny, tmp_path / "again")
+    assert not any("deaths" in trial.user_attrs for trial in read(folder).trials)
+
+
+def test_a_signal_to_everybody_is_no_trials_fault(tiny: Path, tmp_path: Path) -> None:
+    """As of a machine that shuts down, or of `systemctl stop`: these trainers do not even ignore it."""
+    folder, said = tmp_path / "study", tmp_path / "said"
+    one = begin(folder, tiny, said)
+    with ended(one):
+        one.until(lambda: finished(folder) >= 1 and "epoch=2" in said.read_text())
+        trainers = one.children()
+        one.process.send_signal(signal.SIGTERM)
+        for trainer in trainers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                trainer.terminate()
+        assert one.wait() == INTERRUPTED
     check_at_rest(folder, tiny)
     check_goes_on(folder, tiny, tmp_path / "again")
     assert not any("deaths" in trial.user_attrs for trial in read(folder).trials)

@@ -14,17 +14,18 @@ import pytest
 from small import KEPT, SPACE, go, sequence, space_of
 
 from fkpsearch.data import load_data, split
-from fkpsearch.errors import DataError, StudyError
+from fkpsearch.errors import DataError, Problem, StudyError
 from fkpsearch.events import EpochDone, Event, TrialRetried, TrialStarted
 from fkpsearch.keypoints import rmse
 from fkpsearch.lease import at_work
-from fkpsearch.ledger import Ledger, find_folder, named_folder, read
+from fkpsearch.ledger import Ledger, find_folder, named_folder, read, training_seed
 from fkpsearch.once import train_once
-from fkpsearch.run_folder import read_validation
+from fkpsearch.run_folder import CHECKPOINT, read_validation
 from fkpsearch.settings import read_settings, settings_of
+from fkpsearch.shelf import Shelf
 from fkpsearch.status import status_of
 from fkpsearch.storage import default_url, open_storage
-from fkpsearch.study import search, training_seed
+from fkpsearch.study import search
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +175,40 @@ def test_a_killed_child_s_trial_goes_on_in_another_from_its_last_epoch_to_the_sa
     assert len({pid for them in pids.values() for pid in them}) == 4, "a process an attempt"
     epochs = [event.epoch for event in heard if isinstance(event, EpochDone) and event.number == 1]
     assert epochs == [1, 1, 2], "the first once more, from the checkpoint"
+
+
+def test_an_end_that_cannot_be_told_is_come_to_once_more_without_training(
+    plain: Ledger, shared_tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as where a store's key has run out while the trial was trained."""
+    put, away = Shelf.put, [True]
+
+    def closed(self: Shelf, trial: optuna.Trial, state: str) -> None:
+        if trial.number == 1 and away.pop():
+            raise StudyError(Problem("s3://faces", "cannot be used: ExpiredToken"))
+        put(self, trial, state)
+
+    monkeypatch.setattr(Shelf, "put", closed)
+    with pytest.raises(StudyError, match="ExpiredToken"):
+        go(tmp_path / "x", shared_tiny, 3)
+    away.append(False)
+    assert (tmp_path / "x" / "trials" / "0001" / CHECKPOINT).exists()
+    heard: list[Event] = []
+    ledger = go(tmp_path / "x", shared_tiny, 3, watch=heard.append)
+    assert sequence(ledger) == sequence(plain)[:3]
+    epochs = [event.epoch for event in heard if isinstance(event, EpochDone) and event.number == 1]
+    assert epochs == [2], "the last once more, from the checkpoint"
+    assert not {"orphaned", "deaths"} & set(ledger.trials[1].user_attrs)
+    assert not list(ledger.folder.glob(f"trials/*/{CHECKPOINT}"))
+
+
+def test_a_checkpoint_of_a_finished_trial_goes_with_the_next_search(
+    plain: Ledger, shared_tiny: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(plain.folder, tmp_path / "x"))
+    (folder / "trials" / "0002" / CHECKPOINT).write_text("its supervisor died when it had told the end")
+    go(folder, shared_tiny, 7)
+    assert not list(folder.glob(f"trials/*/{CHECKPOINT}"))
 
 
 def test_the_database_is_one_file_that_may_be_copied(plain: Ledger, tmp_path: Path) -> None:

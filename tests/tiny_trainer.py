@@ -91,7 +91,8 @@ def train(job):
     if hear()["do"] == "keep":
         size = int(os.environ.get("TINY_MODEL_BYTES", "0"))
         write(folder / "model.keras", f"the model of {folder.name}: {best}".ljust(size))
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    if job.get("fresh"):
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     return say("saved")
 
 
