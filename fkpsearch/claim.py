@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fkpsearch.lease import Lease, records
-from fkpsearch.ledger import OWNER, Ledger
+from fkpsearch.lease import OWNER, Lease, records
+from fkpsearch.ledger import Ledger
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
@@ -22,6 +22,9 @@ ORPHANED = "orphaned"
 
 ORPHANINGS = 3
 """A trial that takes so many supervisors with it in a row, without a new epoch, has failed"""
+
+MOST_NODES = 10
+"""So many where machines die: some do so every day, whatever they train"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def reclaim(ledger: Ledger, lease: Lease, mine: Collection[int]) -> None:
     """Give the trials of dead supervisors back, and RUNNING ones of this one that it does not know of.
 
     ``mine`` are the ids of the trials this supervisor runs. A trial whose supervisors have died three times in a row
-    without a new epoch ends as FAIL.
+    without a new epoch ends as FAIL, ten times where the last one was on another machine, or before this one's boot.
     """
     running = [trial for trial in ledger.trials if trial.state.name == "RUNNING" and trial._trial_id not in mine]
     known = records(ledger.study) if running else {}
@@ -98,7 +101,9 @@ def reclaim(ledger: Ledger, lease: Lease, mine: Collection[int]) -> None:
         owner = trial.user_attrs.get(OWNER)
         is_orphan = owner == lease.id or lease.is_dead(owner or "", known, trial._trial_id)
         if is_orphan and _take_over(ledger, trial._trial_id, owner):  # else another was faster, and may run it by now
-            _retire_or_put_back(ledger, trial)
+            record = known.get(owner or "")
+            elsewhere = record is not None and not record.is_of_this_machine
+            _retire_or_put_back(ledger, trial, MOST_NODES if elsewhere else ORPHANINGS)
 
 
 def _take_over(ledger: Ledger, trial_id: int, owner: str | None) -> bool:
@@ -107,13 +112,13 @@ def _take_over(ledger: Ledger, trial_id: int, owner: str | None) -> bool:
     return bool(storage.take_over(trial_id, owner))
 
 
-def _retire_or_put_back(ledger: Ledger, trial: FrozenTrial) -> None:
+def _retire_or_put_back(ledger: Ledger, trial: FrozenTrial, most: int) -> None:
     from optuna.trial import TrialState
 
     epoch = trial.last_step or 0
     times, at = trial.user_attrs.get(ORPHANED, (0, -1))
     times = times + 1 if at == epoch else 1
-    if times < ORPHANINGS:
+    if times < most:
         _set(ledger, trial._trial_id, ORPHANED, [times, epoch])
         put_back(ledger, trial._trial_id)
         return

@@ -47,7 +47,7 @@ class Record:
     """The namespace in which ``pid`` means something: a container has its own"""
     pid: int
     born: float
-    """When the process began: a process id may come again"""
+    """When the process began, as :func:`_born` has it: a process id may come again"""
     workers: int
     beat: int = 0
     at: float = 0.0
@@ -63,16 +63,14 @@ class Record:
     def is_running(self) -> bool:
         """Whether the process is there, of a record of this machine."""
         try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.born) < 2 and process.status() != psutil.STATUS_ZOMBIE
+            return _born(self.pid) == self.born and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
-            return False
+            return _is_hidden(self.pid)
 
 
 def this_process(workers: int) -> Record:
     """The record of this process as a supervisor."""
-    born = psutil.Process().create_time()
-    return Record(socket.gethostname(), _boot(), _processes(), os.getpid(), born, workers)
+    return Record(socket.gethostname(), _boot(), _processes(), os.getpid(), _born(os.getpid()), workers)
 
 
 def records(study: optuna.Study) -> dict[str, Record]:
@@ -182,6 +180,27 @@ class Lease:
 
     def _outages_so_far(self) -> int:
         return int(getattr(self._study._storage, "outages", 0))
+
+
+def _born(pid: int) -> float:
+    """When a process began, in ticks since its machine did: the machine's clock may be set meanwhile.
+
+    Where no kernel says so, in seconds since the epoch. Raises psutil.Error where there is no such process.
+    """
+    with contextlib.suppress(OSError):
+        return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return psutil.Process(pid).create_time()
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether there is a process that only another user may look at (``hidepid``); then its beat shows more."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _awake() -> float:

@@ -12,8 +12,9 @@ import pytest
 from scripted import READY, SPACES, TRIALS, Life, Once, Scripted, Scripts, epoch, honest, opened, supervise
 
 from fkpsearch import supervisor as room
-from fkpsearch.books import DEATHS, MOST_NODES, NODES
+from fkpsearch.books import DEATHS, NODES
 from fkpsearch.child import ChildDied
+from fkpsearch.claim import MOST_NODES
 from fkpsearch.ledger import Ledger
 from fkpsearch.messages import Message
 from fkpsearch.places import Place
