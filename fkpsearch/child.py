@@ -34,6 +34,9 @@ LONGEST = 2**20
 GRACE = 2.0
 """Seconds between the end of a child's output and its own"""
 
+UNKILLABLE = 5.0
+"""Seconds after which a child that even SIGKILL does not end is left to itself"""
+
 NO_MEMORY = "killed by the kernel: the machine ran out of memory"
 
 
@@ -195,10 +198,15 @@ class Process:
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # with what it may have started itself
+            try:
+                self._process.wait(UNKILLABLE)
+            except subprocess.TimeoutExpired:  # in the hands of a file system or a driver that hangs
+                threading.Thread(target=self._process.wait, daemon=True).start()
         self._listener.join(1)  # it reads until the pipe's end, which has come
+        if self._listener.is_alive():  # somebody holds the other end: whoever closed this one would wait for him
+            return
         with self._closing:
             for pipe in (self._process.stdin, self._process.stdout, self._errors):
                 if pipe is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 
 from fkpsearch import child as room
 from fkpsearch.child import WORKER, ChildDied, Process
-from fkpsearch.messages import Garbage
+from fkpsearch.messages import Garbage, Ready
 
 PATIENCE = 20.0
 """Seconds a test waits for what comes at once on an idle machine"""
@@ -46,6 +49,43 @@ def test_a_worker_ends_with_its_supervisor_though_that_dies_in_the_middle_of_a_l
     command = [*WORKER, "--data", str(tiny)]
     done = subprocess.run(command, input=b'{"do": "tr', capture_output=True, timeout=PATIENCE)
     assert done.returncode == 1
+
+
+def test_a_worker_leaves_signals_to_its_supervisor(tiny: Path) -> None:
+    child = Process(tiny)
+    try:
+        assert isinstance(child.receive(60), Ready)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(child.pid, number)
+        assert child.receive(0.5) is None
+    finally:
+        child.kill()
+
+
+FORKS = """
+import os, time
+if not os.fork():
+    if {leaves}:
+        os.setsid()
+    print(os.getpid(), flush=True)
+time.sleep(8)
+"""
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["in its group", "on its own"])
+def test_a_child_is_ended_though_one_of_its_own_holds_its_pipes(leaves: bool) -> None:
+    """As a hypermodel may have some that read its data."""
+    child = Process(Path("data"), command=(sys.executable, "-S", "-E", "-c", FORKS.format(leaves=leaves)))
+    said = child.receive(PATIENCE)
+    assert isinstance(said, Garbage)
+    own = psutil.Process(int(said.text))
+    begun = time.monotonic()
+    child.kill()
+    assert time.monotonic() - begun < 4
+    assert not psutil.pid_exists(child.pid)
+    if leaves:
+        own.kill()
+    own.wait(PATIENCE)
 
 
 def test_a_dead_child_says_how_it_ended_and_its_last_words() -> None:
