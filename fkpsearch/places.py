@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from fkpsearch.errors import InputError, Problem
+from fkpsearch.errors import InputError, Problem, short
 
 AUTO: Literal["auto"] = "auto"
 
@@ -24,6 +24,9 @@ THREADS = "FKPSEARCH_THREADS"
 
 GPU_MEMORY = "FKPSEARCH_GPU_MEMORY"
 """MiB a process may take of its GPU"""
+
+NO_GPU = (6, 9, 12)
+"""Exit statuses of nvidia-smi where there is no device, no driver or no library of the driver's (its manual page)"""
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -143,7 +146,9 @@ def fitting() -> int:
 
 
 def find_gpus() -> tuple[Gpu, ...]:
-    """The GPUs this process may use, in nvidia-smi's order or that of CUDA_VISIBLE_DEVICES."""
+    """The GPUs this process may use, in nvidia-smi's order or that of CUDA_VISIBLE_DEVICES. Raises InputError."""
+    if os.environ.get(VISIBLE) in ("", "-1"):
+        return ()
     known = installed_gpus()
     if VISIBLE not in os.environ:
         return tuple(Gpu(index, memory, model) for index, (_, memory, model) in known.items())
@@ -161,18 +166,28 @@ def find_gpus() -> tuple[Gpu, ...]:
 
 @cache
 def installed_gpus() -> dict[str, tuple[str, int | None, str]]:
-    """What nvidia-smi lists: index -> UUID, memory in MiB, model. Empty where there is none."""
+    """What nvidia-smi lists: index -> UUID, memory in MiB, model. Empty where there is none.
+
+    Raises InputError where there may be some, but it does not say: a search on the CPU is not what was wanted.
+    """
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits"]
+    advice = "mend that, or set CUDA_VISIBLE_DEVICES= to do without GPUs"
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
+        done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    except OSError:
         return {}
+    except subprocess.TimeoutExpired:
+        raise InputError(Problem("nvidia-smi", "does not answer within 30 s", advice=advice)) from None
     rows = [[cell.strip() for cell in line.split(",", 3)] for line in done.stdout.splitlines()]
-    return {
+    found = {
         row[0]: (row[1], int(row[2]) if row[2].isdigit() else None, row[3])
         for row in rows
         if len(row) == 4 and row[0].isdigit()
     }
+    if not found and done.returncode not in (0, *NO_GPU):
+        said = (f"{done.stdout}{done.stderr}".strip().splitlines() or ["no word"])[0]
+        raise InputError(Problem("nvidia-smi", f"fails: {short(said, 200)}", done.returncode, advice))
+    return found
 
 
 def cores() -> int:

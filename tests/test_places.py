@@ -104,6 +104,34 @@ def test_visible_devices_are_respected_as_cuda_reads_them(
 
 @pytest.mark.usefixtures("two_gpus")
 @pytest.mark.parametrize(
+    ("status", "says", "told"),
+    [
+        (9, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver", None),
+        (6, "No devices were found", None),
+        (15, "0, GPU-aaaa, 40000, NVIDIA A100", ["0"]),
+        (
+            15,
+            "Unable to determine the device handle",
+            "nvidia-smi: fails: Unable to determine the device handle (",
+        ),
+    ],
+    ids=["no driver", "no device", "one of two is lost", "nobody knows"],
+)
+def test_a_driver_that_fails_is_not_taken_for_none(
+    status: int, says: str, told: list[str] | str | None, tmp_path: Path
+) -> None:
+    """Else dozens of workers of a core each would all take the same GPU."""
+    (tmp_path / "nvidia-smi").write_text(f'#!/bin/sh\necho "{says}"\nexit {status}\n')
+    if isinstance(told, str):
+        with pytest.raises(InputError) as why:
+            find_gpus()
+        assert str(why.value).startswith(told)
+    else:
+        assert [gpu.name for gpu in find_gpus()] == (told or [])
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
     ("visible", "order", "memory"),
     [("0", None, 40960), ("0", "PCI_BUS_ID", 81559), ("GPU-aa", None, 81559)],
 )
