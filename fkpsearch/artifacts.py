@@ -103,6 +103,7 @@ class Artifacts:
 
     def _aside(self, do: Callable[[], T]) -> T:
         """Do it in a thread, and ask meanwhile whether to stop: whoever is asked keeps his lease on his trials."""
+        self.patience.must_stop()  # many short ones take as long as a long one
         with ThreadPoolExecutor(1) as thread:
             done = thread.submit(do)
             while not wait([done], ASK).done:

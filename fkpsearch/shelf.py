@@ -76,8 +76,17 @@ def open_to_look(ledger: Ledger) -> Artifacts:
 def bring_home(ledger: Ledger, number: int, names: Sequence[str] = RESULTS, store: Artifacts | None = None) -> None:
     """Fetch a trial's files from the study's store into its folder here, those that are not there.
 
-    ``store`` is one that is open already. Raises StudyError.
+    Nor is the whole history where this host began a trial that another has finished. ``store`` is one that is open
+    already. Raises StudyError.
     """
-    missing = [name for name in names if not (ledger.trial_folder(number) / name).is_file()]
+    folder = ledger.trial_folder(number)
+    missing = [name for name in names if not (folder / name).is_file() or _is_cut_off(name, ledger, number)]
     if missing and ARTIFACTS in ledger.study.user_attrs:
         (store or open_to_look(ledger)).fetch(number, missing)
+
+
+def _is_cut_off(name: str, ledger: Ledger, number: int) -> bool:
+    if name != "history.csv":
+        return False
+    told = sum(1 for value in ledger.trials[number].intermediate_values.values() if not math.isnan(value))
+    return len((ledger.trial_folder(number) / name).read_text().splitlines()) - 1 < told

@@ -215,6 +215,11 @@ def storage_errors(place: str | Path) -> Iterator[None]:
         yield
     except FkpError:
         raise
+    except KeyError as why:
+        if "Record does not exist" not in str(why):  # Optuna's word of all its storages
+            raise
+        advice = "somebody has deleted it while it was at work"
+        raise StudyError(Problem(place_of(str(place)), "has the study no more", advice=advice)) from None
     except Exception as why:
         if isinstance(why, OSError) and not _is_full(why):
             raise

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 import tiny
 
@@ -15,9 +16,9 @@ from fkpsearch import study as study_room
 from fkpsearch.crew import Local
 from fkpsearch.data import load_data
 from fkpsearch.errors import StudyError
-from fkpsearch.events import Event, TrialRetried, TrialStarted, Waiting
+from fkpsearch.events import Event, TrialFinished, TrialRetried, TrialStarted, Waiting
 from fkpsearch.findings import validations
-from fkpsearch.lease import RECORD, Record, this_process
+from fkpsearch.lease import RECORD, Lease, Record, records, this_process
 from fkpsearch.ledger import Ledger, read
 from fkpsearch.places import Place
 from fkpsearch.searching import how_to_go_on
@@ -140,10 +141,10 @@ def test_as_many_model_files_are_kept_as_asked(shared_tiny: Path, tmp_path: Path
     assert {path.parent.name for path in ledger.folder.glob("trials/*/model.keras")} == best
 
 
-def forge(ledger: Ledger, beat: int) -> None:
+def forge(ledger: Ledger, beat: int, name: str = "stranger", *, ended: bool = False) -> None:
     """The record of a supervisor on another host."""
-    record = vars(this_process(1)) | {"host": "elsewhere", "boot": "another", "beat": beat, "at": time.time()}
-    ledger.study.set_user_attr(f"{RECORD}stranger", vars(Record(**record)))
+    told = {"host": "elsewhere", "boot": "another", "beat": beat, "at": time.time(), "ended": ended}
+    ledger.study.set_user_attr(f"{RECORD}{name}", vars(Record(**vars(this_process(1)) | told)))
 
 
 @pytest.fixture
@@ -169,6 +170,35 @@ def test_a_second_host_is_refused_on_sqlite_with_what_to_use(writable: Ledger, s
     finally:
         ended.set()
         alive.join()
+
+
+@pytest.mark.parametrize(("stranger", "goes_on"), [("zz", True), ("00", False)])
+def test_of_two_hosts_that_come_at_one_moment_one_goes_on(
+    stranger: str, goes_on: bool, writable: Ledger, shared_tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither could see the other when it looked; the other here leaves when it sees this one live."""
+    begin, ended = Lease.begin, threading.Event()
+
+    def both(lease: Lease) -> None:
+        begin(lease)
+        forge(writable, 1, stranger)
+        threading.Thread(target=beat).start()
+
+    def beat() -> None:
+        for number in range(2, 9):
+            time.sleep(0.3)
+            forge(writable, number, stranger, ended=goes_on and number > 4)
+        ended.set()
+
+    monkeypatch.setattr(Lease, "begin", both)
+    if goes_on:
+        assert len(tiny.go(writable.folder, load_data(shared_tiny), 2).finished()) == 2
+    else:
+        with pytest.raises(StudyError, match="worked on by host elsewhere"):
+            tiny.go(writable.folder, load_data(shared_tiny), 2)
+        mine = [one for one in records(writable.study).values() if one.host != "elsewhere"]
+        assert all(one.ended for one in mine)
+    assert ended.wait(10)
 
 
 def test_what_a_dead_host_left_behind_is_watched_for_a_lease_and_then_taken_over(
@@ -207,6 +237,25 @@ def test_a_worker_joins_a_study_and_shares_its_trials_and_its_store(shared_tiny:
     third = read(tmp_path / "third" / "x", url)
     bring_home(third, best.number)
     assert (third.trial_folder(best.number) / "model.keras").read_text().startswith(f"the model of {best.number:04d}")
+
+
+def test_a_history_that_this_host_only_began_is_fetched_whole(shared_tiny: Path, tmp_path: Path) -> None:
+    ledger = tiny.go(tmp_path / "x", load_data(shared_tiny), 1, artifacts=str(tmp_path / "art"))
+    history = ledger.trial_folder(0) / "history.csv"
+    whole = history.read_text()
+    history.write_text("".join(whole.splitlines(keepends=True)[:2]))
+    bring_home(ledger, 0)
+    assert history.read_text() == whole
+
+
+def test_a_study_deleted_while_it_is_at_work_is_one_line(shared_tiny: Path, tmp_path: Path) -> None:
+    def delete(event: Event) -> None:
+        if isinstance(event, TrialFinished):
+            optuna.delete_study(study_name="x", storage=f"sqlite:///{tmp_path / 'x' / 'study.db'}")
+
+    with pytest.raises(StudyError, match=r"study.db: has the study no more; somebody has deleted it") as why:
+        tiny.go(tmp_path / "x", load_data(shared_tiny), 3, watch=delete)
+    assert "\n" not in str(why.value)
 
 
 def test_a_worker_that_comes_first_leaves_the_study_to_be_begun_in_its_very_folder(
