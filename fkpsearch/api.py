@@ -108,13 +108,13 @@ def search(
         InputError: What the caller can mend, one line a problem.
         Interrupted: After an interrupt.
     """
+    from fkpsearch.interrupt import Interrupted
     from fkpsearch.ledger import named_folder, read
     from fkpsearch.opening import trials_of
     from fkpsearch.options import seconds_of
     from fkpsearch.screen import say, watching
     from fkpsearch.searching import crew_of
     from fkpsearch.session import bring_study, find_session
-    from fkpsearch.study import Interrupted
     from fkpsearch.study import search as search_study
 
     asked = load_space(space) if isinstance(space, (str, Path)) else space

@@ -127,7 +127,7 @@ def leaders_of(ledger: Ledger, top: int) -> tuple[Leader, ...]:
     Raises StudyError where there is none, or a file is missing.
     """
     found: dict[str, Leader] = {}
-    for trial in ledger.best(len(ledger.trials)):
+    for trial in ledger.best(None):
         if len(found) == top:
             break
         path = ledger.trial_folder(trial.number) / "settings.yaml"
@@ -226,7 +226,10 @@ def is_over(folder: Path, space: Space) -> bool:
     """Whether a round has been trained to its end."""
     if not (folder / DATABASE).is_file():
         return False
-    ledger = read(folder)
+    try:
+        ledger = read(folder)
+    except StudyError:  # not begun to its end, or broken: whoever trains it now goes on, or says what is wrong
+        return False
     ended = {trained_by(trial, ledger) for trial in ledger.finished()}
     return ended >= set(numbers_of(space).values()) and not any(
         trial.state.name == "RUNNING" for trial in ledger.trials

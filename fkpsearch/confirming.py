@@ -49,8 +49,9 @@ def confirm(
     """
     from fkpsearch.confirm import confirm as confirm_leaders
     from fkpsearch.confirm import leaders_of
+    from fkpsearch.interrupt import Interrupted
     from fkpsearch.ledger import find
-    from fkpsearch.study import Interrupted, search
+    from fkpsearch.study import search
 
     ledger = find(study, studies, storage)
     leaders = leaders_of(ledger, top)

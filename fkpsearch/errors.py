@@ -15,7 +15,9 @@
     │   ├── Infeasible            settings that this data, this memory or the search's limits do not allow
     │   └── Stopped               the supervisor asked for the end (pruned, interrupted)
     ├── ChildDied             the process of a trial ended in the middle of its work (child.py)
-    └── Interrupted           Ctrl-C ended a search (study.py)
+    ├── Gone                  the database cannot be reached now (database.py); it is asked again
+    ├── Lost                  another supervisor has the trial meanwhile (job.py)
+    └── Interrupted           Ctrl-C ended a search (interrupt.py)
 
 Anything else that escapes is our own bug and keeps its traceback.
 """

@@ -1,8 +1,8 @@
-"""A study on disk: its folder, its lock, and the Optuna database that is the truth about its trials.
+"""A study on disk: its folder, and the Optuna database that is the truth about its trials.
 
 studies/NAME/
   space.yaml      the space as it was written when the study began
-  study.db        Optuna's SQLite; the supervisor is its only writer
+  study.db        Optuna's SQLite; supervisors of one host are its only writers
   trials/0007/    what trial 7 left (see run_folder.py)
   ensemble.json   what `fkpsearch ensemble` chose; holdout-*.json: scores of exported ensembles, looked at once each
 """
@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import itertools
 import re
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +21,6 @@ import numpy as np
 
 from fkpsearch import __version__
 from fkpsearch.errors import Problem, StudyError
-from fkpsearch.plain import writing
 from fkpsearch.run_folder import trial_folder
 from fkpsearch.space import Space, load_space, parse_space
 from fkpsearch.storage import DATABASE, default_url, open_to_read, safe_url, storage_errors
@@ -103,8 +99,8 @@ class Ledger:
         """Trials that count: complete, pruned or failed."""
         return [trial for trial in self.trials if trial.state.is_finished()]
 
-    def best(self, count: int = 1) -> list[optuna.trial.FrozenTrial]:
-        """The complete trials with the smallest values, best first; copies of another's are none."""
+    def best(self, count: int | None = 1) -> list[optuna.trial.FrozenTrial]:
+        """The complete trials with the smallest values, all for None, best first; copies of another's are none."""
         return sorted(filter(counts_as_best, self.trials), key=best_key)[:count]
 
     def trial_folder(self, number: int) -> Path:
@@ -148,127 +144,21 @@ def find(study: str, studies: Path, url: str | None = None) -> Ledger:
     return read(find_folder(study, studies))
 
 
-@contextmanager
-def held(folder: Path, what: str = "", patience: float = 60) -> Iterator[None]:
-    """One process at a time, of this machine, in a folder; it ends with the process however that dies.
-
-    ``what`` names one of several such rights. Raises StudyError after ``patience`` seconds.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / f".{what}lock")
-    try:
-        lock.acquire(timeout=patience)
-    except Timeout:
-        rule = "another `fkpsearch run` is working on this study, and it has to be alone"
-        raise StudyError(Problem(str(folder), rule, advice="wait for it, or give this one another --name")) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def begin(
-    folder: Path, space: Space, facts: Facts, *, seed_matters: bool, storage: BaseStorage, url: str | None = None
-) -> Ledger:
-    """Open a study to go on with it; make it where there is none.
-
-    ``storage`` is open for writing. It is that of ``url``, or the study's own in its folder where that is None.
-    ``facts`` are recorded when it is new. Raises StudyError when the folder or the study belongs to another
-    space, to another engine, to other data or, where ``seed_matters``, to another seed.
-    """
-    with held(folder):
-        study, is_new = _make(folder, storage, url)
-        known = {} if is_new else _recorded(study, url)
-        old = _own_space(folder, space, known)
-        study_facts = facts if not known else _facts(folder, known)
-        ledger = Ledger(folder, old, study_facts, study, url)
-        check_space(ledger, space)
-        _same("engine", study_facts.engine, facts.engine, "give the other engine another --name", folder)
-        if seed_matters:
-            _same("--seed", study_facts.seed, facts.seed, "leave --seed out to go on", folder)
-        _same("training data", study_facts.fingerprint, facts.fingerprint, "give the new data another --name", folder)
-        if not known:
-            for name, value in {**_chunks(old.text), **vars(facts)}.items():
-                study.set_user_attr(name, value)
-        if facts.engine == OPTUNA:  # another engine has them take a turn of its own
-            for params in space.enqueued():
-                study.enqueue_trial(params, skip_if_exists=True)
-        if not known:
-            study.set_user_attr(COMPLETE_FACTS, True)
-    return ledger
-
-
-def check_space(ledger: Ledger, space: Space) -> None:
-    """Raises StudyError with every difference where the study has another space."""
-    if differences := ledger.space.difference(space):
-        place = f"{ledger.folder} was begun with another space"
-        advice = (
-            "give the new space another --name, carry trials into it with `fkpsearch migrate`, "
-            f"or go on with the old one: {ledger.folder / 'space.yaml'} --name {ledger.folder.name}"
-        )
-        raise StudyError(
-            *(Problem(place, line) for line in differences[:-1]), Problem(place, differences[-1], advice=advice)
-        )
-
-
-def join(folder: Path, storage: BaseStorage, url: str, patience: float) -> Ledger:
-    """Open a study that somebody has begun in a storage of many hosts, to work on it from here.
-
-    ``folder`` becomes this host's folder for its trials' files. Raises StudyError where the study is not there, with
-    all its facts, within ``patience`` seconds.
-    """
-    end = time.monotonic() + patience
-    while True:  # held by nobody: whoever is to begin the study may be about to, in the same folder
-        try:
-            study = _load(folder, storage, url)
-            if (known := _recorded(study, url)) and TRIALS in study.user_attrs:  # else it is yet to be said how many
-                return Ledger(folder, _own_space(folder, None, known), _facts(folder, known), study, url)
-        except StudyError:
-            if time.monotonic() > end:
-                raise
-        if time.monotonic() > end:
-            raise StudyError(Problem(folder.name, "was begun, but never finished: `fkpsearch run` it again"))
-        time.sleep(1)
-
-
 def read(folder: Path, url: str | None = None) -> Ledger:
     """Open an existing study to look at it, in its folder or in the storage of ``url``. Raises StudyError."""
     if url is None and not (folder / DATABASE).is_file():
         raise StudyError(Problem(str(folder), f"is not a study: it has no {DATABASE}"))
     with storage_errors(url or str(folder / DATABASE)):
-        study = _load(folder, open_to_read(url or default_url(folder)), url)
-        known = _recorded(study, None)
-        text = _text(known)
+        study = load(folder, open_to_read(url or default_url(folder)), url)
+        known = recorded(study, None)
+        text = text_of(known)
         space = parse_space(text, str(folder / "space.yaml")) if text else load_space(folder / "space.yaml")
-        ledger = Ledger(folder, space, _facts(folder, known), study, url)
+        ledger = Ledger(folder, space, facts_of(folder, known), study, url)
         ledger.finished()  # read once, so that a damaged table is found here
     return ledger
 
 
-def checkpoint(ledger: Ledger) -> None:
-    """Bring everything into the one file ``study.db``, which may then be copied by itself."""
-    if ledger.url is None:
-        with closing(sqlite3.connect(ledger.folder / DATABASE)) as database:
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _make(folder: Path, storage: BaseStorage, url: str | None) -> tuple[optuna.Study, bool]:
-    """The study, and whether it was made just now."""
-    import optuna
-
-    if url is None and (name := _own_study(folder, storage)):
-        return optuna.load_study(study_name=name, storage=storage), False
-    if url is not None and (folder / DATABASE).exists():
-        advice = "give this one another --name, or leave --storage out and FKPSEARCH_STORAGE unset"
-        raise StudyError(Problem(str(folder), "is a study with a database of its own", safe_url(url), advice))
-    try:
-        return optuna.create_study(study_name=folder.resolve().name, storage=storage), True
-    except optuna.exceptions.DuplicatedStudyError:
-        return optuna.load_study(study_name=folder.resolve().name, storage=storage), False
-
-
-def _own_study(folder: Path, storage: BaseStorage) -> str:
+def own_study(folder: Path, storage: BaseStorage) -> str:
     """The name of the study in a database of its own, "" where there is none yet. Raises StudyError.
 
     It is not the folder's, which may have been renamed. Other tools may have made studies beside it.
@@ -286,11 +176,12 @@ def _own_study(folder: Path, storage: BaseStorage) -> str:
     return names[0] if names else ""
 
 
-def _load(folder: Path, storage: BaseStorage, url: str | None) -> optuna.Study:
+def load(folder: Path, storage: BaseStorage, url: str | None) -> optuna.Study:
+    """Optuna's study in a storage that is open. Raises StudyError."""
     import optuna
 
     if url is None:
-        if not (name := _own_study(folder, storage)):
+        if not (name := own_study(folder, storage)):
             raise StudyError(Problem(str(folder), "has no study in it yet", advice="`fkpsearch run` begins it"))
         return optuna.load_study(study_name=name, storage=storage)
     try:
@@ -301,7 +192,7 @@ def _load(folder: Path, storage: BaseStorage, url: str | None) -> optuna.Study:
         raise StudyError(Problem(place, "has no such study", folder.name, f"studies there: {known}")) from None
 
 
-def _recorded(study: optuna.Study, url: str | None) -> dict[str, Any]:
+def recorded(study: optuna.Study, url: str | None) -> dict[str, Any]:
     """The facts in the database; ``{}`` where they are not all there, as whoever began the study died on the way.
 
     In a storage of many hosts another may be writing them down at this moment.
@@ -316,7 +207,8 @@ def _recorded(study: optuna.Study, url: str | None) -> dict[str, Any]:
     return known if study.get_trials(deepcopy=False) else {}
 
 
-def _facts(folder: Path, known: dict[str, Any]) -> Facts:
+def facts_of(folder: Path, known: dict[str, Any]) -> Facts:
+    """A study's facts as they are recorded. Raises StudyError where a newer version has written them, or no one."""
     if _release(written := str(known.get("version", ""))) > _release(__version__):
         advice = "update fkpsearch"
         raise StudyError(
@@ -333,38 +225,10 @@ def _release(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
-def _own_space(folder: Path, space: Space | None, known: dict[str, Any]) -> Space:
-    """The study's space, as its database has it, else its folder; its file in the folder is made where it is not there.
-
-    ``space`` is that of a study that has none yet.
-    """
-    kept = folder / "space.yaml"
-    text = _text(known)
-    if kept.exists() and not text:
-        return load_space(kept)
-    if not text and space is None:
-        raise StudyError(Problem(str(folder), "is not a study of fkpsearch: its space is not recorded"))
-    text = text or (space.text if space else "")
-    if not kept.exists():
-        with writing(kept) as file:
-            file.write(text)
-    return parse_space(text, str(kept))
-
-
-def _chunks(text: str) -> dict[str, str]:
-    """A space's text as study attributes: JSON may write six characters for one, and a value has 2,046."""
-    return {f"{SPACE_TEXT}{number}": text[at : at + 330] for number, at in enumerate(range(0, len(text), 330))}
-
-
-def _text(known: dict[str, Any]) -> str:
-    """The inverse of :func:`_chunks`."""
+def text_of(known: dict[str, Any]) -> str:
+    """Of a space, the inverse of :func:`begin.chunks`."""
     names = itertools.takewhile(lambda name: name in known, (f"{SPACE_TEXT}{number}" for number in itertools.count()))
     return "".join(known[name] for name in names)
-
-
-def _same(what: str, recorded: object, now: object, advice: str, folder: Path) -> None:
-    if recorded != now:
-        raise StudyError(Problem(str(folder), f"was begun with {what} {recorded}", now, advice))
 
 
 def best_key(trial: FrozenTrial) -> tuple[float, int]:

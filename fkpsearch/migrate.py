@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fkpsearch.asking import told_apart
+from fkpsearch.begin import begin, checkpoint, held
 from fkpsearch.engine import RUNG
 from fkpsearch.errors import Problem, SettingsError, StudyError
 from fkpsearch.inverse import Reason, inverse, line_of, listed
-from fkpsearch.ledger import COPY, ENVIRONMENT, OPTUNA, Ledger, begin, checkpoint, held
+from fkpsearch.ledger import COPY, ENVIRONMENT, OPTUNA, Ledger
 from fkpsearch.lint import longest
 from fkpsearch.nodes import same
 from fkpsearch.plain import read_yaml, writable_folder

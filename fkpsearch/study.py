@@ -6,18 +6,16 @@ The supervisor owns the database and never imports Keras; every trial trains in 
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from fkpsearch import __version__
 from fkpsearch.artifacts import Artifacts, absolute, open_artifacts
+from fkpsearch.begin import begin, checkpoint, held, join
 from fkpsearch.books import Books
 from fkpsearch.claim import Budget, reclaim
 from fkpsearch.crew import Crew, Local
@@ -27,19 +25,9 @@ from fkpsearch.environment import record
 from fkpsearch.errors import DataError, FkpError, Problem, StudyError
 from fkpsearch.events import Event, SearchBegan, Waiting
 from fkpsearch.folds import cut, judged
+from fkpsearch.interrupt import Interrupted, interrupts
 from fkpsearch.lease import LEASE, Lease, records
-from fkpsearch.ledger import (
-    ENVIRONMENT,
-    OPTUNA,
-    TRIALS,
-    Facts,
-    Ledger,
-    begin,
-    checkpoint,
-    held,
-    join,
-    training_seed,
-)
+from fkpsearch.ledger import ENVIRONMENT, OPTUNA, TRIALS, Facts, Ledger
 from fkpsearch.lint import common_split
 from fkpsearch.plain import writable_folder
 from fkpsearch.scores import mean_line
@@ -52,8 +40,6 @@ from fkpsearch.tuner import KerasTuner
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
-
-__all__ = ["KEPT_MODELS", "Interrupted", "search", "training_seed", "work"]
 
 KEPT_MODELS = 10
 """Model files are kept for this many best trials, or for every settings file; all others keep their metrics only.
@@ -68,13 +54,6 @@ JOINING = 120.0
 
 PATIENCE = 300.0
 """Seconds a search waits for a database that is away"""
-
-
-class Interrupted(FkpError):
-    """The search was asked to stop before it was finished; running trials were put back."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]  # no error: somebody wanted it
 
 
 @dataclass(frozen=True)
@@ -200,15 +179,20 @@ def _work(
             refuse_second_host(ledger, lease, must_stop, watch)
         storage.owner = lease.id
         lease.begin()
+        if one_host_only(place):
+            refuse_one_of_two(ledger, lease, must_stop, watch)
         environment = record(terms.command, ledger.facts.fingerprint, crew.places)
         ledger.study.set_user_attr(f"{ENVIRONMENT}{lease.id}", environment)
         watch(SearchBegan(ledger))
         reclaim(ledger, lease, ())
+        # first: who joins waits until it is agreed how many trials there are to be
+        artifacts = store_of(ledger, terms.artifacts, lease, must_stop, watch)
         terms = agreed(ledger, terms)
         budget = budget_of(ledger, terms.trials)
         engine: Engine = Optuna(ledger) if ledger.facts.engine == OPTUNA else KerasTuner(ledger)
-        shelf = Shelf(ledger, terms.keep, store_of(ledger, terms.artifacts, lease, must_stop, watch))
+        shelf = Shelf(ledger, terms.keep, artifacts)
         books = Books(ledger, engine, lease, budget, shelf=shelf, room=len(crew.places), watch=watch)
+        books.forget_checkpoints()
         Supervisor(books, crew, must_stop, gpu_seconds=terms.gpu_hours * 3600).run()
         checkpoint(ledger)
         if interrupted() and budget.unfinished(ledger.trials):
@@ -270,17 +254,24 @@ def retry_presets(ledger: Ledger, trials: int) -> None:
 
 
 def refuse_second_host(
-    ledger: Ledger, lease: Lease, must_stop: Callable[[], bool], watch: Callable[[Event], None]
+    ledger: Ledger,
+    lease: Lease,
+    must_stop: Callable[[], bool],
+    watch: Callable[[Event], None],
+    gives_way: Callable[[str], bool] = lambda name: False,
 ) -> None:
-    """Raises StudyError where another host works on a study that one host only may work on.
+    """Raises StudyError where another host works on a study that one host only may work on, Interrupted when told to.
 
-    A supervisor that another host has left behind is watched for the length of a lease before it counts as dead.
+    A supervisor that another host has left behind is watched for the length of a lease before it counts as dead; one
+    of which ``gives_way`` is true is expected to leave.
     """
     first = records(ledger.study)
     told = False
-    while (strangers := lease.strangers(known := records(ledger.study))) and not must_stop():
+    while strangers := lease.strangers(known := records(ledger.study)):
+        if must_stop():
+            raise Interrupted
         for name, one in strangers.items():
-            if one.beat != first.get(name, one).beat:
+            if one.beat != first.get(name, one).beat and not gives_way(name):
                 rule = f"is being worked on by host {one.host}, and a study in SQLite belongs to one host"
                 advice = (
                     "begin it with --storage postgresql://... or, on a shared file system, --storage journal:///..."
@@ -294,29 +285,24 @@ def refuse_second_host(
         time.sleep(0.5)
 
 
-@contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C, SIGTERM or closed terminal into a flag; only a fifth Ctrl-C interrupts at once.
+def refuse_one_of_two(
+    ledger: Ledger, lease: Lease, must_stop: Callable[[], bool], watch: Callable[[Event], None]
+) -> None:
+    """The same once this lease has begun: two hosts may have come at one moment, each before it could see the other.
 
-    A terminal that closes, or a batch system, may well say it twice.
+    Then the one with the smaller id goes on. Raises StudyError, Interrupted in the other, which has left.
     """
-    heard: list[int] = []
+    end = time.monotonic() + LEASE
 
-    def hear(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
-        if heard.count(signal.SIGINT) > 4:  # it hangs; before, trials would be left RUNNING
-            raise KeyboardInterrupt
+    def gives_way(name: str) -> bool:
+        lease.renew()  # it has to see that this one lives
+        return lease.id < name and time.monotonic() < end
 
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), hear) for name in names}
     try:
-        yield lambda: bool(heard)
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
+        refuse_second_host(ledger, lease, must_stop, watch, gives_way)
+    except FkpError:
+        lease.end()
+        raise
 
 
 def mean_keypoint_line(shares: SplitSettings, validation: ValidationSettings, data: Data) -> float:

@@ -16,11 +16,12 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from fkpsearch.begin import begin
 from fkpsearch.data import Data, split
 from fkpsearch.engine import prunes_at
 from fkpsearch.environment import record
 from fkpsearch.keypoints import mean_keypoints
-from fkpsearch.ledger import ENVIRONMENT, OPTUNA, SECONDS, TRIALS, Facts, Ledger, begin
+from fkpsearch.ledger import ENVIRONMENT, OPTUNA, SECONDS, TRIALS, Facts, Ledger
 from fkpsearch.lint import most_epochs
 from fkpsearch.plain import to_yaml
 from fkpsearch.scores import mean_line

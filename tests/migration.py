@@ -9,8 +9,9 @@ from typing import Any
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
+from fkpsearch.begin import begin
 from fkpsearch.errors import StudyError
-from fkpsearch.ledger import OPTUNA, Facts, Ledger, begin, read
+from fkpsearch.ledger import OPTUNA, Facts, Ledger, read
 from fkpsearch.migrate import Kept, carry, fit, plan_migration
 from fkpsearch.plain import parse_yaml, to_yaml
 from fkpsearch.settings import settings_of, write_settings

@@ -18,6 +18,7 @@ from tiny import space_of
 
 from fkpsearch import supervisor as room
 from fkpsearch.artifacts import open_artifacts
+from fkpsearch.begin import begin
 from fkpsearch.books import Books
 from fkpsearch.child import ChildDied
 from fkpsearch.claim import Budget, reclaim
@@ -25,7 +26,7 @@ from fkpsearch.engine import Optuna
 from fkpsearch.errors import InputError
 from fkpsearch.events import Event
 from fkpsearch.lease import Lease
-from fkpsearch.ledger import Facts, Ledger, begin
+from fkpsearch.ledger import Facts, Ledger
 from fkpsearch.messages import Message, parse
 from fkpsearch.patience import Patience
 from fkpsearch.patient import Patient

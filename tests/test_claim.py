@@ -23,13 +23,14 @@ from tiny import space_of
 from fkpsearch import books
 from fkpsearch import lease as lease_room
 from fkpsearch.artifacts import open_artifacts
+from fkpsearch.begin import begin
 from fkpsearch.books import Books
 from fkpsearch.claim import Budget, is_mine, reclaim
 from fkpsearch.engine import Optuna
 from fkpsearch.events import Event, TrialFinished
 from fkpsearch.job import End, Job
 from fkpsearch.lease import LEASE, OWNER, RECORD, RENEWAL, Lease
-from fkpsearch.ledger import Facts, begin
+from fkpsearch.ledger import Facts
 from fkpsearch.patience import Patience
 from fkpsearch.patient import Patient
 from fkpsearch.shelf import Shelf

@@ -212,6 +212,16 @@ def test_a_confirmation_that_was_broken_off_goes_on_where_it_was(ledger: Ledger,
     assert more.settings[0].values[:2] in {one.values for one in whole.settings}
 
 
+def test_a_round_whose_study_was_hardly_begun_is_begun_again(ledger: Ledger, data: Data) -> None:
+    leaders = leaders_of(ledger, 3)
+    place = ledger.folder / "confirm" / folder_name(sorted(one.trial for one in leaders)) / "round-1"
+    place.mkdir(parents=True)
+    (place / "study.db").touch()
+    train = Trainer(data)
+    assert confirm(ledger, data, leaders, 1, train).rounds == 1
+    assert train.rounds == [1]
+
+
 def test_settings_that_come_to_no_value_are_named_with_the_reason(ledger: Ledger, data: Data, tmp_path: Path) -> None:
     script = tmp_path / "fails.py"
     script.write_text(

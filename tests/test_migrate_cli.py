@@ -14,8 +14,9 @@ from conftest import Call, caller
 from migration import FACTS, GROWN, OLD, PARAMS, edited, in_memory, on_disk, space_of, trial_of
 from optuna.trial import TrialState
 
+from fkpsearch.begin import checkpoint
 from fkpsearch.errors import StudyError
-from fkpsearch.ledger import Ledger, checkpoint, read
+from fkpsearch.ledger import Ledger, read
 from fkpsearch.migrate import plan_migration
 from fkpsearch.space import presets
 

@@ -13,10 +13,11 @@ from fkpsearch.crew import Local
 from fkpsearch.data import Data, load_data
 from fkpsearch.errors import InputError
 from fkpsearch.events import Event
+from fkpsearch.interrupt import Interrupted
 from fkpsearch.ledger import Ledger
 from fkpsearch.places import Place
 from fkpsearch.space import Space, parse_space
-from fkpsearch.study import Interrupted, search
+from fkpsearch.study import search
 
 TRAINER = Path(__file__).with_name("tiny_trainer.py")
 
