@@ -6,21 +6,19 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fkpsearch import __version__
 from fkpsearch.chosen import Chosen
 from fkpsearch.confirm import Confirmed, read_confirmation
 from fkpsearch.data import Data
+from fkpsearch.environment import versions
 from fkpsearch.formats import Format
 from fkpsearch.keypoints import NAMES
 from fkpsearch.plain import writing
 from fkpsearch.scores import Scores
 from fkpsearch.settings import Settings
 from fkpsearch.views import Kept
-
-PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "optuna")
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def write_metrics(made: Made, path: Path) -> None:
             "run": str(made.chosen.place),
             "fkpsearch": __version__,
             "python": platform.python_version(),
-            "packages": {name: found for name in PACKAGES if (found := _version(name))},
+            "packages": versions(),
             "machine": platform.platform(),
         },
         "data": {
@@ -86,19 +84,12 @@ def write_metrics(made: Made, path: Path) -> None:
         file.write("\n")
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 _README = """\
 # A facial-keypoint model
 
 Made by `fkpsearch {version}` with `{command}`.
 
-| | RMSE in pixels | mean keypoint | pictures |
+| | RMSE in pixels, ± over pictures | mean keypoint | pictures |
 |---|---|---|---|
 | validation (the search followed it) | {validation} |
 | **hold-out** (never seen by the search) | {holdout} |
@@ -265,8 +256,10 @@ def spread_of(run: Path) -> str:
 
 
 def _row(scores: Scores) -> str:
-    numbers = ("-" if value is None else f"{value:.3f}" for value in (scores.rmse, scores.mean_keypoint_rmse))
-    return " | ".join((*numbers, str(scores.pictures)))
+    rmse, error, mean = (
+        "-" if value is None else f"{value:.3f}" for value in (scores.rmse, scores.error, scores.mean_keypoint_rmse)
+    )
+    return f"{rmse} ± {error} | {mean} | {scores.pictures}"
 
 
 def _members(made: Made) -> str:

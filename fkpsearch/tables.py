@@ -138,6 +138,7 @@ def score_table(parts: Mapping[str, Scores]) -> RenderableType:
         table.add_row(name, *map(pixels, values), style=style)
 
     row("all, pooled", (one.rmse for one in scores), "bold")
+    row("± over pictures", (one.error for one in scores), "dim")
     row("mean keypoint (learnt nothing)", (one.mean_keypoint_rmse for one in scores), "dim")
     for population in POPULATIONS:
         row(f"{population} population", (one.by_population[population] for one in scores))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch.keypoints import MIRROR, SIZE, rmse
+from fkpsearch.scores import sums_by_picture
 
 STEP = 3
 """Pixels of a shift; see docs/LOG.md, "Ensembles and test-time augmentation", for 1 to 4."""
@@ -131,17 +132,6 @@ def paired_gain(
     _, second, _ = sums_by_picture(after, truth, group)
     gain, shares = gain_of_pictures(first, second, labels)
     return gain, spread_of(shares)
-
-
-def sums_by_picture(
-    answers: NDArray[np.float32], truth: NDArray[np.float32], group: NDArray[np.uint64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Of each picture ``[p]``: its first row, its squared errors in square pixels, added up, its labelled numbers."""
-    labelled = ~np.isnan(truth)
-    squares = np.where(labelled, (answers - truth).astype(np.float64) ** 2, 0).sum(axis=(1, 2))
-    _, first, picture = np.unique(group, return_index=True, return_inverse=True)
-    counts = np.bincount(picture, labelled.sum(axis=(1, 2)))
-    return first, np.bincount(picture, squares).astype(np.float64), counts.astype(np.float64)
 
 
 def gain_of_pictures(

@@ -125,7 +125,8 @@ def test_the_readmes_code_runs_as_it_stands(exported: Exported) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "(1, 15, 2)"
-    assert f"**hold-out** (never seen by the search) | {exported.holdout.rmse:.3f} |" in text
+    sure = f"{exported.holdout.rmse:.3f} ± {exported.holdout.error:.3f}"
+    assert f"**hold-out** (never seen by the search) | {sure} | {exported.holdout.mean_keypoint_rmse:.3f} |" in text
     assert "fkpsearch export x" in text
     assert "have been looked at" not in text
 

@@ -21,8 +21,8 @@ from fkpsearch.data import Faces
 from fkpsearch.entries import cache_folder
 from fkpsearch.errors import InputError, Problem, SettingsError
 from fkpsearch.plain import writing
+from fkpsearch.scores import sums_by_picture
 from fkpsearch.settings import Settings, settings_of
-from fkpsearch.views import sums_by_picture
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
