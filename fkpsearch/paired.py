@@ -82,8 +82,8 @@ def compare(values: Floats, overlap: float, *, seed: int = 0) -> Compared:
     )
 
 
-def overlap_of(folds: int, tested: int, trained: int) -> float:
-    """What shared pictures add to 1 / rounds; of each fold so many pictures are tested and trained."""
+def overlap_of(folds: int, tested: float, trained: float) -> float:
+    """What shared pictures add to 1 / rounds; of each fold so many pictures, or such shares, are tested and trained."""
     return folds * tested / trained
 
 

@@ -251,7 +251,7 @@ NET = (
 )  # fmt: skip
 
 INPUT = (
-    Change("96-px", "input", "96 px, the same convolutions", {"model": {"input_size": 96}}),
+    Change("96-px", "input", "96 px, the same convolutions and so no decoder", {"model": {"input_size": 96}}),
     Change("96-px-4-blocks", "input", "96 px, a fourth block", {"model": {"input_size": 96, "blocks": 4}}),
     Change("standardise", "input", "each picture standardised", gone=True),
 )  # fmt: skip

@@ -13,7 +13,9 @@ from figure import draw
 from numpy.typing import NDArray
 from results import HERE, Result, read_results
 
+from fkpsearch.paired import overlap_of
 from fkpsearch.plain import writing
+from fkpsearch.settings import SplitSettings
 from fkpsearch.views import gain_of_pictures, spread_of
 
 PAGE = HERE.parents[1] / "docs" / "accuracy.md"
@@ -29,6 +31,12 @@ MEASURED = (*(change for change in CHANGES[1:] if change.name not in AGAIN), *AF
 
 Known = Mapping[str, Mapping[int, Result]]
 
+
+SPLIT = SplitSettings()
+"""Of every training here"""
+
+OVERLAP = overlap_of(1, SPLIT.validation, 1 - SPLIT.validation - SPLIT.holdout)
+"""What it adds to 1 / seeds that their training parts have pictures in common, as in `fkpsearch confirm`"""
 
 WORTH = 0.005
 """Pixels below which nobody would care, however sure they are"""
@@ -96,17 +104,18 @@ class Chance:
 
         if not self.freedom:
             return float("nan")
-        of_mean = self.deviation * np.sqrt(sum(pair.variance for pair in pairs)) / len(pairs)
-        return float(t.ppf(0.975, self.freedom) * of_mean)
+        mean = sum(pair.variance for pair in pairs) / len(pairs)
+        return float(t.ppf(0.975, self.freedom) * self.deviation * np.sqrt(mean * (1 / len(pairs) + OVERLAP)))
 
 
 def own_half(pairs: Sequence[Pair]) -> float:
     """Half of the 95% interval of the mean gain of some seeds by these gains alone."""
-    from scipy.stats import sem, t
+    from scipy.stats import t
 
     if len(pairs) < 2:
         return float("nan")
-    return float(t.ppf(0.975, len(pairs) - 1) * sem([pair.gain for pair in pairs]))
+    deviation = np.std([pair.gain for pair in pairs], ddof=1)
+    return float(t.ppf(0.975, len(pairs) - 1) * deviation * np.sqrt(1 / len(pairs) + OVERLAP))
 
 
 def chance_of(known: Known) -> Chance:
