@@ -33,3 +33,13 @@ for name in sys.argv[2:]:
     print(name, *(f"{x:.2f},{y:.2f}" for x, y in points))
 '''
 """Under 30 lines of code, on purpose: it is there to be read and changed."""
+
+AS_KAGGLES = "A picture is one face, cut out as Kaggle's are."
+
+PREPARED = """This model looks at faces as `fkpsearch predict` cuts them out of photographs (`prepare` in its settings).
+A picture here has to be one of those: of others the answers are pixels off."""
+
+
+def predict_script(*, prepared: bool) -> str:
+    """Its text; ``prepared`` says that the model looks at faces that were cut out by a face detector."""
+    return PREDICT.replace(AS_KAGGLES, PREPARED) if prepared else PREDICT

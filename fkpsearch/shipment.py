@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fkpsearch.answer import of_population
 from fkpsearch.assemble import Answered, Job, Share, assemble
 from fkpsearch.card import Made, write_metrics, write_readme
-from fkpsearch.chosen import Chosen, OnEpoch, Part, count_looks, find_run, train_into, with_model
+from fkpsearch.chosen import Chosen, OnEpoch, Part, count_looks, train_into, with_model
 from fkpsearch.data import Data, Faces
 from fkpsearch.errors import ExportError, Problem
 from fkpsearch.exam import Asked, check_against_record, pictures_to_answer, score_parts
@@ -27,14 +27,12 @@ from fkpsearch.prepare import cut_out, prepared
 from fkpsearch.refit import refit_settings
 from fkpsearch.run_folder import MODEL, read_validation
 from fkpsearch.scores import Scores
-from fkpsearch.script import PREDICT
+from fkpsearch.script import predict_script
 from fkpsearch.settings import Settings, write_settings
 from fkpsearch.submission import write_submission
 from fkpsearch.survey import evenly
 from fkpsearch.train import rows_to_learn
 from fkpsearch.views import Kept
-
-__all__ = ["Exported", "export", "find_run"]
 
 MEMBERS = "members"
 """Folder of the settings of an ensemble's members"""
@@ -251,7 +249,8 @@ def write_texts(made: Made, ready: Path) -> None:
         (ready / MEMBERS).mkdir()
         for part, settings in zip(made.chosen.parts, made.settings, strict=True):
             write_settings(settings, ready / MEMBERS / f"trial-{part.trial or 0:04d}.yaml")
-    (ready / "predict.py").write_text(PREDICT)
+    prepared = made.settings[0].prepare.face_box != "none"
+    (ready / "predict.py").write_text(predict_script(prepared=prepared))
     write_metrics(made, ready / "metrics.json")
     write_readme(made, ready / "README.md")
 

@@ -158,6 +158,7 @@ def test_a_run_with_aligned_faces_is_trained_and_exported_in_pixels_of_the_datas
     made = export(run, data, tmp_path / "out")  # refuses unless it comes to the same RMSE
     assert made.submission
     assert "cut out by a face detector" in (tmp_path / "out" / "README.md").read_text()
+    assert "as `fkpsearch predict` cuts them out" in (tmp_path / "out" / "predict.py").read_text()
 
 
 def test_a_missing_detector_is_told_before_anything_is_trained(
