@@ -100,7 +100,7 @@ def table(study: Path) -> None:
     ledger = read(study)
     print("| system | validation | hold-out | mean keypoint | best epoch | minutes |")
     print("|---" * 6 + "|")
-    for trial in reversed(ledger.best(len(ledger.trials))):
+    for trial in reversed(ledger.best(None)):
         with tempfile.TemporaryDirectory() as to:
             run = ledger.trial_folder(trial.number)
             if not (run / "model.keras").exists():  # a study keeps those of the best few

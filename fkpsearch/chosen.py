@@ -71,11 +71,6 @@ class Chosen:
         return self.study or self.parts[0].run
 
 
-def find_run(study: str, studies: Path, trial: int | None, storage: str | None = None) -> Path:
-    """The folder of the run to export: a run of `train`, else a study's best trial or the one asked for."""
-    return find_chosen(study, studies, trial, storage=storage)[0].parts[0].run
-
-
 def find_chosen(
     study: str, studies: Path, trial: int | None = None, top: int = 1, storage: str | None = None
 ) -> list[Chosen]:
@@ -87,7 +82,7 @@ def find_chosen(
                 raise ExportError(Problem(option, rule, value, "leave it out"))
         return [Chosen((Part(Path(study)),))]
     ledger = find(study, studies, storage)
-    complete = [one.number for one in ledger.best(len(ledger.trials))]
+    complete = [one.number for one in ledger.best(None)]
     if not complete:
         raise ExportError(Problem(study, "has no complete trial yet", advice="give it more with `fkpsearch run`"))
     if top > len(complete):
@@ -105,7 +100,7 @@ def find_ensemble(ledger: Ledger, data: Data, command: str = "") -> Chosen:
     if ensemble is None:
         ensemble = choose(gather(ledger, data.faces), data.faces.fingerprint, SIZE)
         write_ensemble(ensemble, ledger.folder, command)
-    known = {one.number for one in ledger.best(len(ledger.trials))}
+    known = {one.number for one in ledger.best(None)}
     if new := len(known) - ensemble.candidates - len(ensemble.left_out):
         text = f"{new} trials have finished since this ensemble was chosen; `fkpsearch ensemble` chooses again"
         warnings.warn(text, FkpWarning, stacklevel=2)

@@ -100,7 +100,7 @@ def gather(ledger: Ledger, faces: Faces, on_progress: Callable[[int, int], None]
     Left out are trials that answered other rows or saw faces cut out otherwise than the best one: their models could
     not answer as one.
     """
-    complete = [one.number for one in ledger.best(len(ledger.trials))]
+    complete = [one.number for one in ledger.best(None)]
     if not complete:
         advice = "give it more with `fkpsearch run`"
         raise ExportError(Problem(str(ledger.folder), "has no complete trial yet", advice=advice))

@@ -67,11 +67,6 @@ def to_unit(pixels: Floats) -> Floats:
     return (pixels - CENTRE) / HALF
 
 
-def to_pixels(units: Floats) -> Floats:
-    """The inverse of :func:`to_unit`."""
-    return units * HALF + CENTRE
-
-
 def rmse(predicted: Floats, truth: Floats) -> float:
     """The competition's score in pixels: pooled over every labelled number, x and y apart.
 

@@ -78,8 +78,8 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 def surface(x: Floats, y: Floats, values: Floats, size: int = 40) -> Floats:
     """Values between trials: ``[size, size]``, rows along y, on an even grid over 0 to 1; NaN far from any trial.
 
-    ``x``, ``y`` and ``values`` are ``[t]``. Each place is the mean of all trials by their nearness, a Gaussian of a
-    tenth of the axis (Nadaraya 1964, Watson 1964).
+    ``x``, ``y`` and ``values`` are ``[t]``. Each place is the mean of all trials by their nearness, a Gaussian of
+    :data:`WIDTH` (Nadaraya 1964, Watson 1964).
     """
     grid = np.linspace(0, 1, size)
     near_x = np.exp(-0.5 * ((grid[:, None] - x) / WIDTH) ** 2)

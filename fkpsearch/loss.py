@@ -17,6 +17,9 @@ Loss = Callable[[Any, Any], Any]
 def masked_squared_error(truth: Any, predicted: Any) -> Any:
     """Mean squared error in units (48 px) over the labelled numbers of a batch, each by its label's weight.
 
+    So a label counts for a little less in a batch that has many of them: the mean of all batches is the pooled score
+    but for that.
+
     ``truth`` ``[b, heads, 15, 3]`` as `pipeline.targets` makes it, ``predicted`` ``[b, heads, 15, 2]`` in pixels.
     """
     from keras import ops

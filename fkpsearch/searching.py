@@ -98,6 +98,7 @@ def run(
     from fkpsearch.engine import engine_named
     from fkpsearch.ledger import named_folder
     from fkpsearch.opening import open_spaces, trials_of
+    from fkpsearch.storage import check_url
     from fkpsearch.study import search
 
     seconds = seconds_of(timeout)
@@ -105,7 +106,8 @@ def run(
     own_name, loaded = open_spaces(spaces, chosen)
     trials = trials_of(loaded, trials)
     folder = named_folder(name or own_name, studies)
-    check_url(storage)
+    if storage is not None:
+        check_url(storage)
     faces = open_data(data)
     crew = crew_of(faces, "1" if tuner and workers == "auto" else workers, per_gpu, trials, ray, cpus)
     if tuner:
@@ -141,7 +143,7 @@ def worker(
 ) -> None:
     """Join a study that `run` has begun, from any host, until it has all its trials."""
     from fkpsearch.ledger import named_folder
-    from fkpsearch.storage import one_host_only
+    from fkpsearch.storage import check_url, one_host_only
     from fkpsearch.study import work
 
     check_url(storage)
@@ -245,7 +247,7 @@ def replay(
 
 def watched(go: Callable[[Callable[[Event], None]], Ledger], name: str, trials: int, seconds: float) -> Ledger:
     """What a search came to, shown while it runs; exit status 130 where it was broken off."""
-    from fkpsearch.study import Interrupted
+    from fkpsearch.interrupt import Interrupted
 
     try:
         with watching(name, trials, seconds) as watch:
@@ -274,14 +276,6 @@ def crew_of(
     if cpus is not None:
         raise InputError(Problem("--cpus", "goes with --ray only", cpus, "say with --workers how many share the cores"))
     return Local(data.folder, places(number, per_gpu=per_gpu, trials=trials))
-
-
-def check_url(storage: str | None) -> None:
-    """Raises StudyError for a storage that cannot be, before anything takes time."""
-    if storage is not None:
-        from fkpsearch.storage import check_url as check
-
-        check(storage)
 
 
 def alone(crew: Crew, storage: str | None) -> None:

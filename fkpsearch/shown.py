@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +15,6 @@ from fkpsearch.shipment import Exported
 from fkpsearch.space import Space
 from fkpsearch.survey import survey
 from fkpsearch.tables import pixels, views_line
-
-if TYPE_CHECKING:
-    pass
-
-LISTED = 12
-"""Trials in a study's table"""
 
 FACES = 16
 """Faces in a picture"""

@@ -1,16 +1,11 @@
-"""docs/augment: a picture for each augmentation, sections that are settings, a new augmentation in one function."""
+"""docs/augment: a picture for each augmentation, sections that are settings."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pytest
-
-from fkpsearch import changes, registry
-from fkpsearch.augment import Augment, augment, augment_class
+from fkpsearch.augment import Augment
 from fkpsearch.errors import SpaceError
 from fkpsearch.lint import check_space
 from fkpsearch.plain import parse_yaml
@@ -47,20 +42,3 @@ def test_the_combination_is_a_space_that_passes_its_check() -> None:
     assert {parameter.name for parameter in space.parameters()} >= {
         "augment.flip", "augment.rotation", "augment.equalise", "augment.blur", "augment.copies"
     }  # fmt: skip
-
-
-@pytest.fixture
-def _invert() -> Any:
-    exec(block("python"), {**vars(changes)})
-    yield
-    del registry.LIGHTS["invert"]
-
-
-@pytest.mark.usefixtures("_invert")
-def test_the_pages_new_augmentation_is_all_it_takes() -> None:
-    made: Any = augment_class()(invert=1)
-    images = np.random.default_rng(0).integers(0, 256, (3, 96, 96), dtype=np.uint8)
-    keypoints = np.full((3, 15, 2), 40, np.float32)
-    changed, moved = augment(images, keypoints, made, np.random.default_rng(0))
-    np.testing.assert_array_equal(changed, 255 - images)
-    np.testing.assert_array_equal(moved, keypoints)

@@ -7,12 +7,13 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fkpsearch import changes, registry
-from fkpsearch.augment import augment_class
+from fkpsearch.augment import augment, augment_class
 from fkpsearch.cost import cost_of
 from fkpsearch.errors import SettingsError
 from fkpsearch.models import Backbone, backbone
@@ -65,3 +66,13 @@ def test_the_pages_augmentation_is_a_setting_at_once() -> None:
     np.testing.assert_array_equal(
         registry.LIGHTS["invert"].change(1.0, np.random.default_rng(0), levels, images), 255 - levels
     )
+
+
+@pytest.mark.usefixtures("_invert")
+def test_the_pages_augmentation_changes_pictures_and_moves_nothing() -> None:
+    made: Any = augment_class()(invert=1)
+    images = np.random.default_rng(0).integers(0, 256, (3, 96, 96), dtype=np.uint8)
+    keypoints = np.full((3, 15, 2), 40, np.float32)
+    changed, moved = augment(images, keypoints, made, np.random.default_rng(0))
+    np.testing.assert_array_equal(changed, 255 - images)
+    np.testing.assert_array_equal(moved, keypoints)

@@ -40,7 +40,7 @@ def test_nothing_is_unpacked_beside_the_zip(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_and_one_without_the_files_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"nowhere: is not a data folder; .*fkpsearch data demo DIR.*--data demo"
+        DataError, match=r"nowhere: is not a data folder; .*`fkpsearch data download`.*--data demo"
     ) as caught:
         find_training(tmp_path / "nowhere")
     assert len(str(caught.value).splitlines()) == 1

@@ -25,7 +25,6 @@ def test_mirror_partners_are_left_and_right_of_the_same_thing() -> None:
 
 def test_the_middle_of_the_picture_is_unit_zero_and_its_edges_are_one() -> None:
     assert k.to_unit(np.array([47.5, -0.5, 95.5])).tolist() == [0, -1, 1]
-    assert k.to_pixels(k.to_unit(np.array([3.25, 90.0]))).tolist() == [3.25, 90.0]
 
 
 def test_rmse_pools_labels_and_does_not_average_pictures() -> None:

@@ -133,7 +133,8 @@ def bars(results: Results) -> list[str]:
             share = float(np.median(found))
             said = "never" if math.isinf(share) else f"after {share:.0%} of its time"
             lines.append(
-                f"on the same space we are, by validation, as good as the best contestant at its end, {best}, {said} "
+                f"on the same space we are, with our defaults and by validation, as good as the best contestant at its "
+                f"end, {best}, {said} "
                 f"(bar {BARS['time']:.0%}: {_met(share <= BARS['time'])}); on the hold-out we have "
                 f"{_median(results[SAME], 'holdout'):.3f} px, it has {_median(others[best], 'holdout'):.3f}"
             )

@@ -3,7 +3,7 @@
 A new backbone is one line of `NETWORKS`. Gray pictures become three channels with each network's own
 preprocessing. The first layers, a fraction ``frozen`` of them, stay as they are, statistics of their BatchNorms
 included; the others learn at a share of the learning rate. The 2020 deck froze all of it, which on this problem
-is worth no more than the mean keypoint (`domain.md`).
+is worth no more than the mean keypoint (docs/deck.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The 2020 deck's baseline: one convolution straight into the keypoints.
 
-Conv 10 filters 3x3 without padding -> flatten 88,360 -> dense 30: 2,650,930 parameters (`domain.md`).
+Conv 10 filters 3x3 without padding -> flatten 88,360 -> dense 30: 2,650,930 parameters, as the 2020 deck has it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Dense(Readout):
 
         x = layers.Flatten(name="features")(features)
         # float32 from here on: bfloat16 has steps of half a pixel at 96
-        # Zero weights: training starts at the mean keypoints (its bias, see train.py), where random
+        # Zero weights: training starts at the mean keypoints (its bias, see last_layer.py), where random
         # answers 15 px off would first kill the ReLUs before it (docs/LOG.md).
         x = layers.Dense(heads * points * 2, kernel_initializer="zeros", dtype="float32", name="keypoints")(x)
         return layers.Reshape((heads, points, 2), dtype="float32", name="heads")(x)
