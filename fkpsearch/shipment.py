@@ -146,8 +146,9 @@ def check_data(chosen: Chosen, data: Data) -> tuple[Settings, ...]:
 def prepare_folder(to: Path) -> None:
     """Make the folder, free of what a killed export left. Raises ExportError where it has files of other origin."""
     writable_folder(to, ExportError, "name another folder with --to")
-    taken = [name for name in OURS if (to / name).exists() and not (to / "metrics.json").exists()]
-    if taken:
+    ours = (to / "metrics.json").exists() or any(to.glob(".export-*"))  # killed as it put its files in their place
+    taken = [name for name in OURS if (to / name).exists()]
+    if taken and not ours:
         rule = f"holds a {taken[0]} that no export wrote"
         raise ExportError(Problem(str(to), rule, advice="name another folder with --to"))
     for left in to.glob(".export-*"):

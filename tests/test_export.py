@@ -20,7 +20,7 @@ from fkpsearch.errors import ExportError, TrialError
 from fkpsearch.keypoints import COLUMNS
 from fkpsearch.once import train_once
 from fkpsearch.settings import read_settings, settings_of
-from fkpsearch.shipment import Exported, export
+from fkpsearch.shipment import Exported, export, prepare_folder
 from fkpsearch.submission import locations, write_submission
 
 TREE: dict[str, Any] = {
@@ -165,6 +165,14 @@ def test_a_folder_with_files_of_ours_that_no_export_wrote_is_left_alone(
     with pytest.raises(ExportError, match=r"holds a README\.md that no export wrote; name another folder with --to"):
         export(trained, load_data(shared_tiny), tmp_path)
     assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_a_folder_in_which_an_export_was_killed_is_its_own(tmp_path: Path) -> None:
+    """At the moment when it put its files in their place, the model before the rest."""
+    (tmp_path / "model.keras").write_text("half of an export")
+    (tmp_path / ".export-a1b2").mkdir()
+    prepare_folder(tmp_path)
+    assert not (tmp_path / ".export-a1b2").exists()
 
 
 def test_other_data_than_it_was_trained_on_is_refused(trained: Path, tiny: Path, tmp_path: Path) -> None:
