@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from fkpsearch import figures
+from fkpsearch import figures, figures_of_settings
 from fkpsearch.curves import learning_curves, progress_of, saved_by_pruning, timeline, value_of
 from fkpsearch.errors import InputError
 from fkpsearch.findings import Findings, Look
@@ -94,7 +94,7 @@ def importance(found: Findings) -> Section:
         )
     body = f'<div class="pair">{"".join(bars)}</div>{words}'
     if weights.by_keypoint is not None:
-        figure = figures.importance_by_keypoint(weights.names, weights.by_keypoint)
+        figure = figures_of_settings.importance_by_keypoint(weights.names, weights.by_keypoint)
         body += chart(
             figure, "by-keypoint",
             "The same for each keypoint's own RMSE over finished trials: the greener, the more a parameter decides "
@@ -116,7 +116,7 @@ def settings(found: Findings) -> Section:
     top = 1.05 * max(found.ledger.facts.mean_rmse, value_of(found.best))
     short = short_names(list(axes))
     slices = "".join(
-        chart(figures.slice_of(trained, axes[name], short[name], top), f"slice-{number}")
+        chart(figures_of_settings.slice_of(trained, axes[name], short[name], top), f"slice-{number}")
         for number, name in enumerate(order)
     )
     body = f'<div class="many">{slices}</div>' + caption(
@@ -124,7 +124,7 @@ def settings(found: Findings) -> Section:
         "they came. A cloud that dips says where to look; a flat one says that the value matters little."
     )
     body += chart(
-        figures.parallel(trained, [axes[name] for name in order[:ACROSS]]), "parallel",
+        figures_of_settings.parallel(trained, [axes[name] for name in order[:ACROSS]]), "parallel",
         f"Each line is a trial, from its values of {min(len(order), ACROSS)} parameters to its RMSE at the right. "
         "Where the green lines of the best tenth run together, the value is found. A gap: no such parameter.",
         swipe=True,
@@ -134,7 +134,7 @@ def settings(found: Findings) -> Section:
     numbers = next((pair for pair in pairs if sum(set(pair) <= one.params.keys() for one in common.trials) >= DOTS), ())
     if numbers and common.enough:
         body += chart(
-            figures.contour(common.trials, common.values, axes[numbers[0]], axes[numbers[1]]), "contour",
+            figures_of_settings.contour(common.trials, common.values, axes[numbers[0]], axes[numbers[1]]), "contour",
             f"The RMSE at epoch {found.weights.epoch} between the trials (dots), smoothed, over the two numbers that "
             "decide most; nothing is drawn where no trial came near.",
         )  # fmt: skip
@@ -232,7 +232,8 @@ def _importance(name: str, title: str, found: list[Importance], count: int, what
     if not found:
         few = _few("Importance", count, what) if count < LEAST else "<p>There is no parameter to choose.</p>"
         return f"<div><h3>{title}</h3>{few}</div>"
-    return f"<div><h3>{title} ({count})</h3>{chart(figures.importance_bars(found), f'importance-{name}')}</div>"
+    bars = chart(figures_of_settings.importance_bars(found), f"importance-{name}")
+    return f"<div><h3>{title} ({count})</h3>{bars}</div>"
 
 
 def _few(what: str, count: int, kind: str) -> str:

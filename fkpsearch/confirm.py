@@ -14,7 +14,7 @@ is with less than 1%, and it trains no more.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,43 +25,27 @@ import xxhash
 from fkpsearch.data import Data
 from fkpsearch.errors import ExportError, Problem, StudyError
 from fkpsearch.folds import parts_of
-from fkpsearch.ledger import Ledger, best_key, counts_as_best, read, training_seed
+from fkpsearch.ledger import Ledger, read
 from fkpsearch.paired import Compared, Floats, compare, overlap_of
-from fkpsearch.plain import to_yaml, writing
+from fkpsearch.plain import writing
+from fkpsearch.rounds import Leader, Round, is_over, read_round, seed_of, space_of_round
 from fkpsearch.settings import Settings, read_settings
 from fkpsearch.shelf import bring_home
-from fkpsearch.space import PRESET, Space, parse_space, presets
-from fkpsearch.storage import DATABASE
+from fkpsearch.space import Space
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+    pass
 
 FILE = "confirm.json"
 
-FRESH = 10**9
-"""The seeds of rounds are those of trials of such numbers, which no study comes to"""
-
 LEAST_ROUNDS = 2
 """Before nothing is decided: one round says nothing of what chance does"""
-
-NAME = "trial_"
-"""With a trial's number, what its settings are called in a round"""
 
 LONGEST = 200
 """Letters of a folder's name; most file systems take 255 bytes"""
 
 DECIDED, OUT = 0.95, 0.01
 """Probabilities of being the best, above which it is over and below which a setting trains no more"""
-
-
-@dataclass(frozen=True)
-class Leader:
-    """One of the settings to confirm."""
-
-    trial: int
-    value: float
-    """What the search had for it: validation RMSE in pixels"""
-    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -196,74 +180,6 @@ def read_confirmation(study: Path) -> Confirmation | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as why:
         advice = "`fkpsearch confirm` writes it anew"
         raise ExportError(Problem(str(study / FILE), f"cannot be read: {why}", advice=advice)) from None
-
-
-# ---- a round
-
-
-def space_of_round(leaders: Sequence[Leader], number: int, ledger: Ledger) -> Space:
-    """A space in which each leader is a trial, all with the seed and the split of the round."""
-    seed = seed_of(ledger, number)
-    spaces = []
-    for one in leaders:
-        split = one.settings.split.model_copy(update={"redraw": one.settings.split.redraw + number})
-        settings = one.settings.model_copy(update={"seed": seed, "split": split})
-        spaces.append(parse_space(to_yaml(settings.model_dump(mode="json")), f"{NAME}{one.trial}"))
-    return presets(spaces)
-
-
-def numbers_of(space: Space) -> dict[int, int]:
-    """The study's trial of each trial of a round, but for those that were tried again."""
-    return {place: int(name.removeprefix(NAME)) for place, name in enumerate(space.presets)}
-
-
-def seed_of(ledger: Ledger, number: int) -> int:
-    """The seed of all trainings of a round."""
-    return training_seed(ledger.facts.seed, FRESH + number)
-
-
-def is_over(folder: Path, space: Space) -> bool:
-    """Whether a round has been trained to its end."""
-    if not (folder / DATABASE).is_file():
-        return False
-    try:
-        ledger = read(folder)
-    except StudyError:  # not begun to its end, or broken: whoever trains it now goes on, or says what is wrong
-        return False
-    ended = {trained_by(trial, ledger) for trial in ledger.finished()}
-    return ended >= set(numbers_of(space).values()) and not any(
-        trial.state.name == "RUNNING" for trial in ledger.trials
-    )
-
-
-@dataclass(frozen=True)
-class Round:
-    """What a round came to."""
-
-    values: Mapping[int, float]
-    """RMSE in pixels, by the trial whose settings were trained"""
-    failures: Mapping[int, str]
-    """Why there is none, likewise"""
-    mean_keypoint: float
-
-
-def read_round(ledger: Ledger) -> Round:
-    """A round from its study."""
-    values: dict[int, float] = {}
-    failures: dict[int, str] = {}
-    for trial in sorted(ledger.finished(), key=best_key):  # one that failed may have been tried again
-        one = trained_by(trial, ledger)
-        if counts_as_best(trial):
-            values.setdefault(one, float(trial.value or 0.0))
-        else:
-            failures[one] = trial.user_attrs.get("reason", "")
-    failures = {one: why for one, why in failures.items() if one not in values}
-    return Round(values, failures, ledger.facts.mean_rmse)
-
-
-def trained_by(trial: FrozenTrial, ledger: Ledger) -> int:
-    """The study's trial whose settings a trial of a round has; with one leader there is nothing to choose."""
-    return int(str(trial.params.get(PRESET, next(iter(ledger.space.presets)))).removeprefix(NAME))
 
 
 def overlap(settings: Settings, data: Data) -> float:

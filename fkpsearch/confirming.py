@@ -91,8 +91,8 @@ def named(event: Event, space: Space) -> Event:
     """An event of a round, its trials by their numbers in the study."""
     from dataclasses import replace
 
-    from fkpsearch.confirm import numbers_of
     from fkpsearch.events import Standing
+    from fkpsearch.rounds import numbers_of
 
     numbers = numbers_of(space)
     if isinstance(event, Standing):

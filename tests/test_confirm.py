@@ -24,9 +24,7 @@ from fkpsearch.confirm import (
     confirm,
     folder_name,
     leaders_of,
-    numbers_of,
     read_confirmation,
-    space_of_round,
     verdict,
 )
 from fkpsearch.crew import Local
@@ -37,6 +35,7 @@ from fkpsearch.folds import parts_of
 from fkpsearch.ledger import Ledger, read
 from fkpsearch.paired import compare
 from fkpsearch.places import Place
+from fkpsearch.rounds import numbers_of, space_of_round
 from fkpsearch.settings import read_settings
 from fkpsearch.space import Space
 from fkpsearch.status import status_of

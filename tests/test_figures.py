@@ -9,8 +9,9 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from fkpsearch import figures
+from fkpsearch import figures, figures_of_settings
 from fkpsearch.curves import Bar, Curve, Progress
+from fkpsearch.drawing import BEST
 from fkpsearch.importance import Importance
 from fkpsearch.landscape import axes_of
 from fkpsearch.misses import Miss
@@ -98,11 +99,11 @@ def test_curves_above_the_mean_keypoint_are_seen_and_its_line_with_them() -> Non
 
 def test_bars_above_chance_are_green_and_the_first_is_on_top() -> None:
     found = [Importance("a.rate", 0.8, 0.6, 0.9, 0.3), Importance("a.width", 0.2, 0.1, 0.4, 0.5)]
-    bars = figures.importance_bars(found).data[0]
+    bars = figures_of_settings.importance_bars(found).data[0]
     assert list(bars.y) == ["width", "rate"], "plotly draws from below"
     np.testing.assert_allclose(bars.x, [20, 80])
-    assert bars.marker.color[1] == figures.BEST
-    assert bars.marker.color[0] != figures.BEST
+    assert bars.marker.color[1] == BEST
+    assert bars.marker.color[0] != BEST
     np.testing.assert_allclose(bars.error_x.array, [20, 10])
     np.testing.assert_allclose(bars.error_x.arrayminus, [10, 20])
 
@@ -122,9 +123,9 @@ def test_circles_on_the_face_are_as_large_as_the_error() -> None:
 
 def test_slices_keep_the_order_of_options_and_the_scale_of_numbers() -> None:
     axes = axes_of(trials())
-    kind = figures.slice_of(trials(), axes["kind"], "kind", 4.0)
+    kind = figures_of_settings.slice_of(trials(), axes["kind"], "kind", 4.0)
     assert kind.layout.xaxis.categoryarray == ("relu", "elu")
-    rate = figures.slice_of(trials(), axes["rate"], "rate", 4.0)
+    rate = figures_of_settings.slice_of(trials(), axes["rate"], "rate", 4.0)
     assert rate.layout.xaxis.type == "log"
     complete = next(trace for trace in rate.data if trace.name == "complete")
     assert dict(zip(complete.x, complete.y, strict=True)) == {1e-3: 2.0, 1e-2: 1.5}
@@ -132,7 +133,7 @@ def test_slices_keep_the_order_of_options_and_the_scale_of_numbers() -> None:
 
 def test_parallel_lines_end_at_the_rmse_and_the_best_is_on_top() -> None:
     axes = axes_of(trials())
-    figure = figures.parallel(trials(), list(axes.values()))
+    figure = figures_of_settings.parallel(trials(), list(axes.values()))
     best = figure.data[-1]
     assert best.name == "best tenth"
     assert list(best.x) == [0, 1, 2, None]

@@ -16,7 +16,6 @@ import pytest
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Float, Int
 
 from fkpsearch.asking import answer, check_source, decide, question_of
-from fkpsearch.confirm import Leader, space_of_round
 from fkpsearch.data import load_data
 from fkpsearch.errors import InputError, ModelError, SpaceError
 from fkpsearch.ledger import Ledger
@@ -24,6 +23,7 @@ from fkpsearch.models.hypermodel import Hypermodel, load
 from fkpsearch.once import read_decided, train_once
 from fkpsearch.opening import open_space, space_of
 from fkpsearch.plain import to_yaml
+from fkpsearch.rounds import Leader, space_of_round
 from fkpsearch.run_folder import read_validation
 from fkpsearch.settings import Settings, read_settings, settings_of, write_settings
 from fkpsearch.shipment import export
