@@ -1,5 +1,7 @@
-"""What a supervisor's trainings run on, as plain data that fits into one attribute of a study: enough to say later why
-a value did not come back. Nothing heavy is imported for it: versions are those of the installed files.
+"""What a supervisor's trainings run on, as plain data that fits into one attribute of a study.
+
+Enough to say later why a value did not come back. Nothing heavy is imported for it: versions are those of the
+installed files.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,33 +16,10 @@ import fkpsearch
 
 PACKAGE = Path(fkpsearch.__file__).parent
 
-ROWS = (
-    "errors keypoints plain part limits places device environment messages child",
-    "registry warp changes augment models.blocks",
-    "loss models.readouts.readout models.readouts.divergence models.readouts.decoder",
-    "models.readouts.dense models.readouts.dsnt models.readouts.simcc models.readouts",
-    "models.family models.baseline models.lenet5 models.alexnet models.vgg",
-    "models.cnn models.resnet models.pretrained models.backbone models.hypermodel models",
-    "recipe frame settings",
-    "nodes grammar space inverse",
-    "accept detect source kaggle rows entries compiled data lean folds prepare picture survey portrait painting demo",
-    "runtimes answer photograph predict pipeline device_augment steps last_layer state train crossval",
-    "run_folder scores submission asking cost checkpoint worker",
-    "strategy lint sizes",
-    "lease statements database cache journal proxy patience patient storage artifacts",
-    "ledger begin naming shelf events claim twins engine tuner job books attempt slots",
-    "crew host post cluster supervisor opening interrupt",
-    "study once samples status",
-    "migrate replay",
-    "paired rounds confirm",
-    "ensemble chosen refit views assemble formats convert script card exam shipment",
-    "curves importance landscape misses findings drawing figures figures_of_settings",
-    "plates page references tables chapters sequels report compare",
-    "curve gate onlooker exhibits account download submit glance dashboard",
-    "live cell screen options looking searching confirming shipping showing kaggling",
-    "session markup shown shown_study api cli",
-)
-ORDER = [name for row in ROWS for name in row.split()]
+ROOMS = re.findall(r"^\| `([\w.]+)` \| (.+) \|$", (PACKAGE.parent / "docs" / "rooms.md").read_text(), re.MULTILINE)
+"""Every module with its phrase, as the page has them"""
+
+ORDER = [name for name, _ in ROOMS]
 """Every module; each may import only what stands before it."""
 
 
@@ -70,8 +48,11 @@ def modules() -> dict[str, Path]:
     return names
 
 
-def test_every_module_has_its_place_in_the_order() -> None:
+def test_every_module_has_its_place_on_the_page_with_the_phrase_it_begins_with() -> None:
     assert set(modules()) == set(ORDER)
+    said = {name: ast.get_docstring(ast.parse(path.read_text())) or "" for name, path in modules().items()}
+    phrases = {name: " ".join(text.split("\n\n")[0].split()) for name, text in said.items()}
+    assert dict(ROOMS) == phrases
 
 
 @pytest.mark.parametrize("name", ORDER)
