@@ -34,7 +34,7 @@ LONGEST = 2**20
 GRACE = 2.0
 """Seconds between the end of a child's output and its own"""
 
-UNKILLABLE = 5.0
+UNKILLABLE = 2.0
 """Seconds after which a child that even SIGKILL does not end is left to itself"""
 
 NO_MEMORY = "killed by the kernel: the machine ran out of memory"
@@ -192,14 +192,19 @@ class Process:
         threading.Thread(target=self._reap, args=(10.0,), daemon=True).start()
 
     def kill(self) -> None:
+        self._kill_group()
         self._reap(0)
+
+    def _kill_group(self) -> None:
+        """It, and what it has started itself: the group has its number as long as there is one of them."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _reap(self, patience: float) -> None:
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # with what it may have started itself
+            self._kill_group()
             try:
                 self._process.wait(UNKILLABLE)
             except subprocess.TimeoutExpired:  # in the hands of a file system or a driver that hangs

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
 
 ORPHANED = "orphaned"
-"""User attribute: how often its supervisor died on it in a row without an epoch in between, and the epoch it was at"""
+"""User attribute: how often its supervisor died on it in a row without an epoch in between, on the machine that found
+that out and elsewhere, and the epoch it was at"""
 
 ORPHANINGS = 3
 """A trial that takes so many supervisors with it in a row, without a new epoch, has failed"""
 
 MOST_NODES = 10
-"""So many where machines die: some do so every day, whatever they train"""
+"""So many with their machines: some of those die every day, whatever they train"""
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def put_back(ledger: Ledger, trial_id: int) -> None:
 def reclaim(ledger: Ledger, lease: Lease, mine: Collection[int]) -> None:
     """Give the trials of dead supervisors back, and RUNNING ones of this one that it does not know of.
 
-    ``mine`` are the ids of the trials this supervisor runs. A trial whose supervisors have died three times in a row
-    without a new epoch ends as FAIL, ten times where the last one was on another machine, or before this one's boot.
+    ``mine`` are the ids of the trials this supervisor runs. A trial ends as FAIL whose supervisors have died in a row,
+    without a new epoch, three times on this machine, or ten times on another one or before this one's boot.
     """
     running = [trial for trial in ledger.trials if trial.state.name == "RUNNING" and trial._trial_id not in mine]
     known = records(ledger.study) if running else {}
@@ -103,7 +104,7 @@ def reclaim(ledger: Ledger, lease: Lease, mine: Collection[int]) -> None:
         if is_orphan and _take_over(ledger, trial._trial_id, owner):  # else another was faster, and may run it by now
             record = known.get(owner or "")
             elsewhere = record is not None and not record.is_of_this_machine
-            _retire_or_put_back(ledger, trial, MOST_NODES if elsewhere else ORPHANINGS)
+            _retire_or_put_back(ledger, trial, elsewhere=elsewhere)
 
 
 def _take_over(ledger: Ledger, trial_id: int, owner: str | None) -> bool:
@@ -112,17 +113,19 @@ def _take_over(ledger: Ledger, trial_id: int, owner: str | None) -> bool:
     return bool(storage.take_over(trial_id, owner))
 
 
-def _retire_or_put_back(ledger: Ledger, trial: FrozenTrial, most: int) -> None:
+def _retire_or_put_back(ledger: Ledger, trial: FrozenTrial, *, elsewhere: bool) -> None:
     from optuna.trial import TrialState
 
     epoch = trial.last_step or 0
-    times, at = trial.user_attrs.get(ORPHANED, (0, -1))
-    times = times + 1 if at == epoch else 1
-    if times < most:
-        _set(ledger, trial._trial_id, ORPHANED, [times, epoch])
+    *times, at = trial.user_attrs.get(ORPHANED, (-1,))
+    here, there = times if at == epoch and len(times) == 2 else (0, 0)
+    here, there = here + (not elsewhere), there + elsewhere
+    if here < ORPHANINGS and there < MOST_NODES:
+        _set(ledger, trial._trial_id, ORPHANED, [here, there, epoch])
         put_back(ledger, trial._trial_id)
         return
-    _set(ledger, trial._trial_id, "reason", f"{times} supervisors died one after another while it was at epoch {epoch}")
+    reason = f"{here + there} supervisors died one after another while it was at epoch {epoch}"
+    _set(ledger, trial._trial_id, "reason", reason)
     _set_state(ledger, trial._trial_id, TrialState.FAIL)
 
 

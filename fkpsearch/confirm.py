@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -32,9 +32,6 @@ from fkpsearch.rounds import Leader, Round, is_over, read_round, seed_of, space_
 from fkpsearch.settings import Settings, read_settings
 from fkpsearch.shelf import bring_home
 from fkpsearch.space import Space
-
-if TYPE_CHECKING:
-    pass
 
 FILE = "confirm.json"
 

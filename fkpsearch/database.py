@@ -170,14 +170,14 @@ class Database(RDBStorage):
         """One trial. Raises KeyError."""
         with self._readers.begin() as connection:
             if (head := statements.head(connection, trial_id, OWNER)) is None:
-                raise KeyError(trial_id)
+                raise KeyError(models.NOT_FOUND_MSG)
             return statements.whole(connection, [head])[0]
 
     def state_and_owner(self, trial_id: int) -> tuple[TrialState, str | None]:
         """Where a trial stands now, and whose it is. Raises KeyError."""
         with self._readers.begin() as connection:
             if (head := statements.head(connection, trial_id, OWNER)) is None:
-                raise KeyError(trial_id)
+                raise KeyError(models.NOT_FOUND_MSG)
             return head.state, head.owner
 
     def change(self, trial_id: int, changes: Changes) -> None:
@@ -204,7 +204,7 @@ class Database(RDBStorage):
     def _hold(self, connection: Connection, trial_id: int) -> None:
         """Let nobody take a running trial of ours from us before the transaction is over."""
         if (found := statements.state_and_owner(connection, trial_id, OWNER)) is None:
-            raise KeyError(trial_id)
+            raise KeyError(models.NOT_FOUND_MSG)
         if found != (TrialState.RUNNING, self.owner):
             raise UpdateFinishedTrialError(f"trial {trial_id} is {found[0].name}, and its owner {found[1]}")
 

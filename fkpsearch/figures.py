@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,8 @@ FEW, ROOM = 8, 4.0
 
 def best_so_far(progress: Progress, mean: float, noise: float | None = None, *, over: str = "time") -> Figure:
     """The best RMSE over ``time`` or over ``compute``, each trial a dot where it ended."""
-    title, x = ("when a trial ended", np.array(progress.ended, "datetime64[ms]"))  # type: str, NDArray[Any]
+    title: str = "when a trial ended"
+    x: NDArray[Any] = np.array(progress.ended, "datetime64[ms]")
     if over == "compute":
         title, x = _spent(progress.compute, progress.compute[-1:].sum())
     figure = drawing(310, title, "validation RMSE, px")

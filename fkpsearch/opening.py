@@ -22,8 +22,8 @@ def open_spaces(arguments: Sequence[str], engine: str = OPTUNA) -> tuple[str, Sp
     if len(arguments) == 1:
         return open_space(arguments[0], engine)
     if engine != OPTUNA:
-        advice = "leave --engine out"
-        raise InputError(Problem("--engine", "has nothing to choose among several settings files", engine, advice))
+        advice = "leave --tuner out"
+        raise InputError(Problem("--tuner", "has nothing to choose among several settings files", engine, advice))
     files = [Path(argument) for argument in arguments]
     space = presets_of(files)
     for source in sources(space):
@@ -57,8 +57,8 @@ def open_space(argument: str, engine: str = OPTUNA) -> tuple[str, Space]:
     check_space(space)
     for source in sources(space):
         if engine != OPTUNA:
-            rule, advice = f"searches no hypermodel, and {argument} has one", "leave --engine out"
-            raise InputError(Problem("--engine", rule, engine, advice))
+            rule, advice = f"searches no hypermodel, and {argument} has one", "leave --tuner out"
+            raise InputError(Problem("--tuner", rule, engine, advice))
         check_source(source)
     return name, space
 

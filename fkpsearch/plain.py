@@ -128,13 +128,19 @@ def writing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 def onto_disk(folder: Path, names: Iterable[str]) -> None:
     """See that files of a folder, those that are there, survive a power cut. Raises OSError."""
-    for path in (*(folder / name for name in names), folder):
+    for path in (folder / name for name in names):
         with contextlib.suppress(FileNotFoundError):
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            _sync(path)
+    with contextlib.suppress(OSError):  # some file systems cannot do that to a folder
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def writable_folder(folder: Path, error: type[InputError], advice: str) -> None:

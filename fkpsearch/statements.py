@@ -168,7 +168,7 @@ def begin(connection: Connection, study: int, owner: str, whose: str, now: datet
     """
     studies = sql.inspect(models.StudyModel).local_table
     if connection.execute(_locked(sql.select(studies.c.study_id), studies.c.study_id), {"id": study}).scalar() is None:
-        raise KeyError(study)
+        raise KeyError(models.NOT_FOUND_MSG)
     number = int(connection.execute(sql.select(sql.func.count()).where(TRIALS.c.study_id == study)).scalar() or 0)
     row = {"number": number, "study_id": study, "state": TrialState.RUNNING, "datetime_start": _utc(now)}
     trial = int(connection.execute(sql.insert(TRIALS), row).inserted_primary_key[0])  # type: ignore[index]

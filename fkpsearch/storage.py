@@ -216,7 +216,7 @@ def storage_errors(place: str | Path) -> Iterator[None]:
     except FkpError:
         raise
     except KeyError as why:
-        if "Record does not exist" not in str(why):  # Optuna's word of all its storages
+        if why.args and "Record does not exist" not in str(why):  # Optuna's word; its client of a proxy says none
             raise
         advice = "somebody has deleted it while it was at work"
         raise StudyError(Problem(place_of(str(place)), "has the study no more", advice=advice)) from None

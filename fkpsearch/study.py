@@ -175,12 +175,18 @@ def _work(
         storage = open_storage(place, patience=PATIENCE, must_stop=must_stop, on_wait=lambda why: watch(Waiting(why)))
         ledger = opened(storage)
         lease = Lease(ledger.study, workers=len(crew.places), one_host=one_host_only(place))
-        if one_host_only(place):
-            refuse_second_host(ledger, lease, must_stop, watch)
         storage.owner = lease.id
-        lease.begin()
         if one_host_only(place):
-            refuse_one_of_two(ledger, lease, must_stop, watch)
+            try:
+                refuse_second_host(ledger, lease, must_stop, watch)
+                lease.begin()
+                refuse_one_of_two(ledger, lease, must_stop, watch)
+            except Interrupted:
+                if interrupted():
+                    raise
+                return ledger  # its time was over while it watched
+        else:
+            lease.begin()
         environment = record(terms.command, ledger.facts.fingerprint, crew.places)
         ledger.study.set_user_attr(f"{ENVIRONMENT}{lease.id}", environment)
         watch(SearchBegan(ledger))
@@ -294,12 +300,12 @@ def refuse_one_of_two(
     """
     end = time.monotonic() + LEASE
 
-    def gives_way(name: str) -> bool:
-        lease.renew()  # it has to see that this one lives
-        return lease.id < name and time.monotonic() < end
+    def stops() -> bool:
+        lease.renew()  # the other has to see that this one lives
+        return must_stop()
 
     try:
-        refuse_second_host(ledger, lease, must_stop, watch, gives_way)
+        refuse_second_host(ledger, lease, stops, watch, lambda name: lease.id < name and time.monotonic() < end)
     except FkpError:
         lease.end()
         raise

@@ -157,7 +157,7 @@ class Supervisor:
         except ChildDied as death:
             self.warm.remove(one)
             one.child.kill()
-            self._starts += not (one.ready or death.node)
+            self._starts += not (one.ready or death.node or self._told_to_stop())
             if self._starts >= STARTS:
                 raise self.cannot_start(death) from None
 

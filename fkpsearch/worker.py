@@ -27,8 +27,8 @@ the last finished epoch with ``"again": true``. Where its settings have several 
 `limits.Limits`, held against the built model before it is trained. ``data`` is where the data lies for those who read
 the results, where that is not here.
 
-After that the checkpoint stays until the supervisor has told the trial, or is gone where the job was ``fresh``.
-Whatever happens instead ends the conversation, too. After these the checkpoint is gone:
+Whatever happens instead ends the conversation, too. After a good end the checkpoint stays until the supervisor has told
+the trial, or is gone where the job was ``fresh``:
 
     stopped                    as it was told to
     diverged    why
@@ -110,17 +110,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m fkpsearch.worker")
     parser.add_argument("--data", type=Path, required=True)
     data = parser.parse_args(arguments).data
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the supervisor's to answer, also where everybody is told
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    leave_signals_to_the_supervisor()
     line = _Line()
     try:
         _serve(line, data)
         end: dict[str, Any] = {"kind": "saved"}
     except Exception as why:
         end = last_words(why, of_a_search=bool(line.job.get("ask")))
-    if line.job and end["kind"] in (*ENDS, *(["saved"] if line.job.get("fresh") else [])):
-        (Path(line.job["folder"]) / CHECKPOINT).unlink(missing_ok=True)  # before it is said
+    if line.job.get("fresh") and end["kind"] in GOOD_ENDS:
+        (Path(line.job["folder"]) / CHECKPOINT).unlink(missing_ok=True)
     line.say(**end)
     line._out.close()
     sys.stderr.flush()
@@ -128,8 +126,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os._exit(0)
 
 
-ENDS = ("stopped", "diverged", "infeasible")
-"""After which nobody goes on from the checkpoint; after `saved` somebody does until the trial is told to be complete"""
+GOOD_ENDS = ("saved", "stopped", "diverged", "infeasible")
+"""After which nobody goes on from the checkpoint"""
+
+
+def leave_signals_to_the_supervisor() -> None:
+    """Ctrl-C and what ends everybody, as of a machine that shuts down, are for it to answer: its end is this one's.
+
+    Not by SIG_IGN, which what this process starts would inherit: a hypermodel's own processes have to end when told.
+    """
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    for name in names:
+        signal.signal(getattr(signal, name), lambda *_: None)
+    os.register_at_fork(after_in_child=lambda: [signal.signal(getattr(signal, one), signal.SIG_DFL) for one in names])
 
 
 def last_words(why: Exception, *, of_a_search: bool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fkpsearch import study as study_room
 from fkpsearch.crew import Local
 from fkpsearch.data import load_data
 from fkpsearch.errors import StudyError
-from fkpsearch.events import Event, TrialFinished, TrialRetried, TrialStarted, Waiting
+from fkpsearch.events import EpochDone, Event, TrialRetried, TrialStarted, Waiting
 from fkpsearch.findings import validations
 from fkpsearch.lease import RECORD, Lease, Record, records, this_process
 from fkpsearch.ledger import Ledger, read
@@ -176,29 +176,37 @@ def test_a_second_host_is_refused_on_sqlite_with_what_to_use(writable: Ledger, s
 def test_of_two_hosts_that_come_at_one_moment_one_goes_on(
     stranger: str, goes_on: bool, writable: Ledger, shared_tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither could see the other when it looked; the other here leaves when it sees this one live."""
-    begin, ended = Lease.begin, threading.Event()
+    """Neither could see the other when it looked; each beats, and watches until it sees the other live."""
+    lease, begin, ended = study_room.Lease, Lease.begin, threading.Event()
+    other = threading.Thread(target=lambda: live_beside())
 
-    def both(lease: Lease) -> None:
-        begin(lease)
+    def both(one: Lease) -> None:
+        begin(one)
         forge(writable, 1, stranger)
-        threading.Thread(target=beat).start()
+        other.start()
 
-    def beat() -> None:
-        for number in range(2, 9):
-            time.sleep(0.3)
-            forge(writable, number, stranger, ended=goes_on and number > 4)
-        ended.set()
+    def beat_here() -> int:
+        found = records(writable.study).values()
+        return max((one.beat for one in found if one.host != "elsewhere" and not one.ended), default=0)
+
+    def live_beside() -> None:
+        number, first = 1, beat_here()
+        while not ended.wait(0.1):
+            if beat_here() != first:
+                forge(writable, number := number + 1, stranger, ended=goes_on)
 
     monkeypatch.setattr(Lease, "begin", both)
-    if goes_on:
-        assert len(tiny.go(writable.folder, load_data(shared_tiny), 2).finished()) == 2
-    else:
-        with pytest.raises(StudyError, match="worked on by host elsewhere"):
-            tiny.go(writable.folder, load_data(shared_tiny), 2)
-        mine = [one for one in records(writable.study).values() if one.host != "elsewhere"]
-        assert all(one.ended for one in mine)
-    assert ended.wait(10)
+    monkeypatch.setattr(study_room, "Lease", lambda *what, **more: lease(*what, **more, length=6.0))
+    try:
+        if goes_on:
+            assert len(tiny.go(writable.folder, load_data(shared_tiny), 2).finished()) == 2
+        else:
+            with pytest.raises(StudyError, match="worked on by host elsewhere"):
+                tiny.go(writable.folder, load_data(shared_tiny), 2)
+            assert all(one.ended for one in records(writable.study).values() if one.host != "elsewhere")
+    finally:
+        ended.set()
+        other.join()
 
 
 def test_what_a_dead_host_left_behind_is_watched_for_a_lease_and_then_taken_over(
@@ -249,12 +257,15 @@ def test_a_history_that_this_host_only_began_is_fetched_whole(shared_tiny: Path,
 
 
 def test_a_study_deleted_while_it_is_at_work_is_one_line(shared_tiny: Path, tmp_path: Path) -> None:
+    gone: list[int] = []
+
     def delete(event: Event) -> None:
-        if isinstance(event, TrialFinished):
+        if isinstance(event, EpochDone) and not gone:
+            gone.append(event.number)
             optuna.delete_study(study_name="x", storage=f"sqlite:///{tmp_path / 'x' / 'study.db'}")
 
     with pytest.raises(StudyError, match=r"study.db: has the study no more; somebody has deleted it") as why:
-        tiny.go(tmp_path / "x", load_data(shared_tiny), 3, watch=delete)
+        tiny.go(tmp_path / "x", load_data(shared_tiny), 9, workers=2, epoch=0.1, watch=delete)
     assert "\n" not in str(why.value)
 
 

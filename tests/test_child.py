@@ -68,7 +68,7 @@ if not os.fork():
     if {leaves}:
         os.setsid()
     print(os.getpid(), flush=True)
-time.sleep(8)
+time.sleep(60)
 """
 
 
@@ -85,7 +85,10 @@ def test_a_child_is_ended_though_one_of_its_own_holds_its_pipes(leaves: bool) ->
     assert not psutil.pid_exists(child.pid)
     if leaves:
         own.kill()
-    own.wait(PATIENCE)
+    end = time.monotonic() + 5
+    while own.is_running() and own.status() != psutil.STATUS_ZOMBIE:  # not every machine's first process asks for it
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_dead_child_says_how_it_ended_and_its_last_words() -> None:

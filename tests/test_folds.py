@@ -154,14 +154,14 @@ FIRST, SECOND = [epoch(1, 1), epoch(2, 1)], [epoch(3, 2), epoch(4, 2)]
 )  # fmt: skip
 def test_folds_that_do_not_come_in_their_turn_are_a_broken_child(messages: list[said.Message], sound: bool) -> None:
     reports: dict[int, float] = {}
-    desk: Any = SimpleNamespace(
+    books: Any = SimpleNamespace(
         report=lambda trial, epoch, value: reports.__setitem__(epoch, value),
         watch=lambda event: None,
         prunes=lambda trial, epoch: False,
         deserves_a_file=lambda value: True,
     )
     child: Any = SimpleNamespace(send=lambda do: None)
-    attempt = Attempt(SimpleNamespace(number=0), 4, child, desk, folds=2)  # type: ignore[arg-type]
+    attempt = Attempt(SimpleNamespace(number=0), 4, child, books, folds=2)  # type: ignore[arg-type]
     if sound:
         assert [attempt.hear(message) for message in messages] == [None] * len(messages)
         assert attempt.done

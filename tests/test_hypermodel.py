@@ -228,7 +228,7 @@ def test_a_hypermodel_that_cannot_be_imported_is_one_clear_line_before_anything_
         open_space(f"{tmp_path}/broken.py:Mine")
     rule = "cannot be imported: ModuleNotFoundError: No module named 'no_such_module_at_all'"
     assert str(caught.value) == f"{tmp_path}/broken.py:Mine: {rule}"
-    with pytest.raises(InputError, match=r"--engine: searches no hypermodel, and .* \(got keras-tuner random\)"):
+    with pytest.raises(InputError, match=r"--tuner: searches no hypermodel, and .* \(got keras-tuner random\)"):
         open_space(f"{tmp_path}/broken.py:Mine", "keras-tuner random")
 
 

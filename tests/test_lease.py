@@ -16,7 +16,7 @@ import tiny
 from optuna.trial import TrialState
 
 from fkpsearch import lease as room
-from fkpsearch.claim import MOST_NODES, ORPHANINGS, reclaim
+from fkpsearch.claim import MOST_NODES, ORPHANED, ORPHANINGS, reclaim
 from fkpsearch.data import load_data
 from fkpsearch.lease import OWNER, RECORD, Lease, Record, this_process
 
@@ -28,6 +28,7 @@ def test_a_process_is_known_by_when_it_began() -> None:
     assert not replace(mine, born=mine.born - 100).is_running, "its id has come again"
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
 def test_a_clock_that_is_set_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux says when a process began by its distance from the boot, whose time moves with the clock."""
     mine = this_process(1)
@@ -77,3 +78,21 @@ def test_a_trial_that_takes_its_supervisors_with_it_fails_later_where_machines_d
         storage.set_trial_user_attr(trial_id, OWNER, "dead")
         reclaim(ledger, lease, ())
         assert storage.get_trial(trial_id).state.name == ("FAIL" if times == most else "WAITING")
+
+
+def test_machines_that_die_do_not_count_for_one_that_ends_here(shared_tiny: Path, tmp_path: Path) -> None:
+    ledger = tiny.go(tmp_path / "x", load_data(shared_tiny), 1)
+    storage: Any = ledger.study._storage
+    lease = Lease(ledger.study)
+    storage.owner = lease.id
+    lease.begin()
+    ledger.study.set_user_attr(f"{RECORD}away", vars(this_process(1)) | {"boot": "another", "ended": True})
+    ledger.study.set_user_attr(f"{RECORD}here", vars(this_process(1)) | {"born": 1.0})
+    trial_id = ledger.study.ask()._trial_id
+    for owner in ("away", "away", "here", "away", "here"):
+        if storage.get_trial(trial_id).state == TrialState.WAITING:
+            storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        storage.set_trial_user_attr(trial_id, OWNER, owner)
+        reclaim(ledger, lease, ())
+    assert storage.get_trial(trial_id).state == TrialState.WAITING
+    assert storage.get_trial(trial_id).user_attrs[ORPHANED] == [2, 3, 0]
