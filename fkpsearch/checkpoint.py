@@ -24,7 +24,7 @@ from fkpsearch.run_folder import CHECKPOINT
 from fkpsearch.settings import Settings
 from fkpsearch.state import Best, Epoch, Finished, State
 
-FORMAT = 3
+FORMAT = 4
 
 SHARE = 0.02
 """Of the time since the last checkpoint that the next may take"""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fkpsearch import keypoints
-from fkpsearch.answer import in_float32, of_population, predict_heads
+from fkpsearch.answer import in_float32, layers_of, of_population, predict_heads
 from fkpsearch.augment import Augment
 from fkpsearch.data import Faces, Split, are_labelled
 from fkpsearch.device import import_keras
@@ -21,6 +21,7 @@ from fkpsearch.errors import Diverged, Infeasible
 from fkpsearch.folds import parts_of
 from fkpsearch.last_layer import lend_answers, lent_keypoints, start_at_the_mean
 from fkpsearch.lean import leaning
+from fkpsearch.models.blocks import MOMENTUM
 from fkpsearch.models.family import ALL, Member
 from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
 from fkpsearch.recipe import Plateau, Training, build_optimizer, building_in, dtype_policy
@@ -213,9 +214,24 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
         # compiled beside it: whoever loads the model's file could not resolve optimiser and loss
         learner = keras.Model(net.inputs, family.readout.trained_on(net), name=net.name)
         learner.compile(optimizer=optimizer, loss=family.readout.loss())
+        if family.our_head and optimizer.use_ema:
+            steady(net, optimizer.ema_momentum)
         optimizer.build(learner.trainable_variables)  # or TensorFlow traces the first step twice, a second a net
         learners.append(Learner(learner, member.points, faces, steps, training))
     return model, learners
+
+
+def steady(net: Any, decay: float) -> None:
+    """Let BatchNorm's statistics be means of half as many steps as the averaged weights that answer by them.
+
+    Those of its last ten batches are noise beside such weights: 0.005 px and more from the fourth epoch on
+    (docs/LOG.md). With all the steps they would have more of where they began in the first epochs.
+    """
+    import keras
+
+    for layer in layers_of(net):
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.momentum == MOMENTUM:
+            layer.momentum = max(MOMENTUM, 2 * decay - 1)
 
 
 def answering_model(model: Any, settings: Settings) -> Any:
