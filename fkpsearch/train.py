@@ -224,7 +224,7 @@ def prepare(settings: Settings, training: Faces) -> tuple[Any, list[Learner]]:
 def steady(net: Any, decay: float) -> None:
     """Let BatchNorm's statistics be means of half as many steps as the averaged weights that answer by them.
 
-    Those of its last ten batches are noise beside such weights: 0.005 px and more from the fourth epoch on
+    Those of its last ten batches are noise beside such weights: about 0.005 px from the fourth epoch on
     (docs/LOG.md). With all the steps they would have more of where they began in the first epochs.
     """
     import keras
