@@ -277,7 +277,8 @@ class Supervisor:
             if slot.job and not slot.child and slot.place in away:  # nobody knows when it will have a machine again
                 self._again.append(slot.job)
                 slot.job = None
-        for slot in self.slots:
+        # those that have a trial first: an idle one before them would take their child, for which there is no other
+        for slot in sorted(self.slots, key=lambda one: one.job is None):
             if slot.child:
                 continue
             one = next((one for one in self.warm if one.ready and one.place == slot.place), None)

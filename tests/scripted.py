@@ -236,17 +236,21 @@ def opened(folder: Path, space: Space, backend: optuna.storages.BaseStorage) -> 
     return begin(folder, space, facts, seed_matters=False, storage=Patient(lambda: backend, patience))
 
 
+LONG = 400
+"""Turns that are enough for whatever there is to do"""
+
+
 @dataclass(frozen=True)
 class Life:
     """A supervisor's."""
 
-    turns: int = 400
+    turns: int = LONG
     """After which it is killed"""
     thefts: frozenset[int] = frozenset()
     """Turns before which another takes a trial of it"""
 
 
-LIVES = st.builds(Life, st.integers(1, 12) | st.just(400), st.frozensets(st.integers(1, 8), max_size=2))
+LIVES = st.builds(Life, st.integers(1, 12) | st.just(LONG), st.frozensets(st.integers(1, 8), max_size=2))
 
 
 def as_if_killed(lease: Lease) -> None:
@@ -284,6 +288,7 @@ def supervise(
                 break
             clock.passed += 1.2
         else:
+            assert life.turns < LONG, "it never comes to its end"
             as_if_killed(lease)
             crew.children.clear()
             return False

@@ -225,3 +225,21 @@ def test_a_pruned_trial_keeps_its_history_alone(shared_tiny: Path, tmp_path: Pat
     for trial in pruned:
         left = {path.name for path in ledger.trial_folder(trial.number).iterdir()}
         assert left == {"settings.yaml", "history.csv"}
+
+
+def test_a_child_that_dies_beside_a_place_that_has_nothing_to_do_is_replaced(shared_tiny: Path, tmp_path: Path) -> None:
+    text = tiny.SPACE.replace("epochs: EPOCHS", "epochs: {choice: [10, 60]}")
+    text += "enqueue:\n" + "".join(f"  - {{training: {{epochs: {epochs}}}}}\n" for epochs in (10, 60))
+    pids: dict[int, int] = {}
+
+    def watch(event: Event) -> None:
+        if isinstance(event, TrialStarted):
+            pids[event.number] = event.pid
+        if isinstance(event, TrialFinished) and event.number == 0:
+            os.kill(pids[1], signal.SIGKILL)
+
+    space = tiny.space_of(pruner="never", text=text)
+    data = load_data(shared_tiny)
+    ledger = tiny.go(tmp_path / "x", data, 2, workers=2, epoch=0.05, space=space, watch=watch, timeout=60)
+    assert [trial.state.name for trial in ledger.trials] == ["COMPLETE", "COMPLETE"]
+    assert ledger.trials[1].user_attrs["deaths"] == 1
