@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fkpsearch.claim import MOST_NODES, Budget, claim, is_mine, put_back
@@ -15,7 +15,7 @@ from fkpsearch.errors import SettingsError
 from fkpsearch.events import Event, Standing, TrialFinished, TrialLost
 from fkpsearch.job import End, Job, Lost, losses
 from fkpsearch.lease import Lease
-from fkpsearch.ledger import COPY, GPU_SECONDS, SECONDS, Ledger, best_key, counts_as_best, training_seed
+from fkpsearch.ledger import COPY, GPU_SECONDS, SECONDS, Ledger, best_key, counts_as_best, epochs_told, training_seed
 from fkpsearch.run_folder import CHECKPOINT, forget, forget_but_checkpoint, forget_half_written
 from fkpsearch.settings import settings_of, write_settings
 from fkpsearch.shelf import Shelf
@@ -95,7 +95,8 @@ class Books:
         while len(self.held) <= self.room:
             self.engine.propose(self.budget.trials)
             trials = self._survey()
-            trial_id = claim(self.ledger, self.budget, trials)
+            most = len(trials) if self.engine.ahead else self.budget.trials
+            trial_id = claim(self.ledger, replace(self.budget, trials=min(self.budget.trials, most)), trials)
             if trial_id is None:
                 return None
             self.open -= 1
@@ -278,14 +279,13 @@ class Books:
         forget(self.ledger.trial_folder(trial.number), [CHECKPOINT])
         if end.state == "COMPLETE" and end.copied is None:
             self.shelf.add(trial.number)
-        epochs = sum(1 for value in told.intermediate_values.values() if not math.isnan(value))
         self.watch(
             TrialFinished(
                 trial.number,
                 end.state,
                 end.value if end.value is not None else told.value,
                 reason,
-                epochs,
+                epochs_told(told),
                 job.epochs,
                 time.monotonic() - job.began,
                 told.user_attrs.get("training_seconds"),

@@ -26,6 +26,8 @@ class Engine(Protocol):
 
     copies: bool
     """Whether a trial with the parameters of another may take over its value"""
+    ahead: bool
+    """Whether it chooses in advance: no trial is made but by :meth:`propose`"""
 
     def propose(self, trials: int) -> None:
         """A trial is to be claimed: have one wait, where the engine chooses in advance. Raises StudyError.
@@ -51,6 +53,7 @@ class Optuna:
     """Optuna's sampler and pruner, as the space's ``study:`` section names them."""
 
     copies = True
+    ahead = False
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger

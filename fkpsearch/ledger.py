@@ -10,6 +10,7 @@ studies/NAME/
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import time
 from dataclasses import dataclass, field
@@ -234,6 +235,11 @@ def text_of(known: dict[str, Any]) -> str:
 def best_key(trial: FrozenTrial) -> tuple[float, int]:
     """By which complete trials are compared: value, then number."""
     return (trial.value or 0.0, trial.number)
+
+
+def epochs_told(trial: FrozenTrial) -> int:
+    """How many epochs a trial has in its history.csv: one in which it diverged is reported, not written there."""
+    return sum(1 for value in trial.intermediate_values.values() if not math.isnan(value))
 
 
 def counts_as_best(trial: FrozenTrial) -> bool:

@@ -43,6 +43,7 @@ class KerasTuner:
     """One of keras-tuner's oracles as the engine of a search."""
 
     copies = False  # Hyperband trains the same settings again, with more epochs
+    ahead = True  # what it has not chosen its books would take for its choice
 
     def __init__(self, ledger: Ledger) -> None:
         from optuna.pruners import NopPruner

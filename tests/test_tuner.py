@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras_tuner
 import optuna
 import pytest
 from keras_tuner.oracles import HyperbandOracle
 
+from fkpsearch.books import Books
 from fkpsearch.claim import Budget, claim
 from fkpsearch.data import load_data
 from fkpsearch.engine import engine_named
@@ -143,6 +144,15 @@ def test_brackets_and_promotions_are_those_of_keras_tuners_own_hyperband() -> No
     for trial in ledger.trials:
         if past := trial.user_attrs.get("tuner/trial_id"):
             assert trial.params == ledger.trials[int(past)].params
+
+
+def test_while_a_trial_cannot_be_taken_back_yet_none_is_made_that_the_oracle_has_not_chosen() -> None:
+    """As for the first seconds after a restart of a container, whose supervisor is not known to be dead yet."""
+    ledger, nothing = in_memory(SPACE, "hyperband"), cast(Any, None)
+    asked(ledger)
+    books = Books(ledger, KerasTuner(ledger), nothing, Budget(4), shelf=nothing, room=1, watch=lambda _: None)
+    assert books.take() is None
+    assert len(ledger.trials) == 1
 
 
 def test_hyperband_promotes_no_trial_that_failed() -> None:
