@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from fkpsearch.lint import longest
 from fkpsearch.nodes import same
 from fkpsearch.plain import read_yaml, writable_folder
 from fkpsearch.settings import settings_of
+from fkpsearch.shelf import ARTIFACTS, METRICS, RESULTS, bring_home, open_to_look
 from fkpsearch.space import Space
 from fkpsearch.storage import DATABASE, default_url, open_storage, storage_errors
 from fkpsearch.strategy import build_pruner, strategy_of
@@ -102,10 +103,10 @@ def _is_mark(attribute: str) -> bool:
 
 
 def plan_migration(ledger: Ledger, space: Space, folder: Path) -> Plan:
-    """What a study of ``space`` in ``folder`` can take over from an old study; writes nothing.
+    """What a study of ``space`` in ``folder`` can take over from an old study, of which only files are fetched.
 
     Raises StudyError where there is nothing to decide: a study of another engine or of settings files, a space that is
-    the same, a folder that is there already.
+    the same, a folder that is there already; and where the store of the old one's files is away.
     """
     place = str(ledger.folder)
     if ledger.facts.engine != OPTUNA:
@@ -118,10 +119,19 @@ def plan_migration(ledger: Ledger, space: Space, folder: Path) -> Plan:
     if folder.exists():
         raise StudyError(Problem(str(folder), "is there already", advice="give the new study another --name"))
     trials = [trial for trial in ledger.trials if trial.state.name in CARRIED]
+    bring_all_home(ledger, [trial for trial in trials if COPY not in trial.user_attrs])
     fits = [(trial, fit(ledger, trial, space)) for trial in trials]
     kept = tuple(found for _, found in fits if isinstance(found, Kept))
     dropped = tuple((trial, found) for trial, found in fits if not isinstance(found, Kept))
     return Plan(ledger, space, folder, kept, dropped, _rungs(ledger.space) == _rungs(space))
+
+
+def bring_all_home(ledger: Ledger, trials: Sequence[FrozenTrial]) -> None:
+    """What other hosts trained, from the study's store: the new study has its files here. Raises StudyError."""
+    if ARTIFACTS in ledger.study.user_attrs:
+        store = open_to_look(ledger)
+        for trial in trials:
+            bring_home(ledger, trial.number, RESULTS if trial.state.name == "COMPLETE" else METRICS, store)
 
 
 def _rungs(space: Space) -> tuple[type, dict[str, Any]]:

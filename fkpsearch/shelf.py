@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fkpsearch.artifacts import Artifacts, open_artifacts
-from fkpsearch.ledger import Ledger, counts_as_best
+from fkpsearch.artifacts import RECORD, Artifacts, id_of, open_artifacts
+from fkpsearch.ledger import Ledger, counts_as_best, epochs_told
 from fkpsearch.run_folder import MODEL
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ class Shelf:
         return {int(name) for name in found if name.isdigit() and self.ledger.trial_folder(int(name)).name == name}
 
     def _elsewhere(self) -> set[int]:
-        """Trials, of whatever host, whose models may be in the store."""
-        return {trial.number for trial in self.ledger.trials if counts_as_best(trial)}
+        """Trials, of whatever host, whose models are in the store or were: those of which it has a record."""
+        ended = [one for one in self.ledger.trials if counts_as_best(one)]
+        return {one.number for one in ended if RECORD + id_of(one.number, MODEL) in one.system_attrs}
 
 
 def open_to_look(ledger: Ledger) -> Artifacts:
@@ -88,5 +89,5 @@ def bring_home(ledger: Ledger, number: int, names: Sequence[str] = RESULTS, stor
 def _is_cut_off(name: str, ledger: Ledger, number: int) -> bool:
     if name != "history.csv":
         return False
-    told = sum(1 for value in ledger.trials[number].intermediate_values.values() if not math.isnan(value))
-    return len((ledger.trial_folder(number) / name).read_text().splitlines()) - 1 < told
+    lines = (ledger.trial_folder(number) / name).read_text().splitlines()
+    return len(lines) - 1 < epochs_told(ledger.trials[number])

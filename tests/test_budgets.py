@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import subprocess
 import threading
 import time
@@ -20,9 +22,10 @@ from fkpsearch.events import EpochDone, Event, TrialRetried, TrialStarted, Waiti
 from fkpsearch.findings import validations
 from fkpsearch.lease import RECORD, Lease, Record, records, this_process
 from fkpsearch.ledger import Ledger, read
+from fkpsearch.migrate import carry, plan_migration
 from fkpsearch.places import Place
 from fkpsearch.searching import how_to_go_on
-from fkpsearch.shelf import bring_home
+from fkpsearch.shelf import RESULTS, Shelf, bring_home, open_to_look
 from fkpsearch.status import status_of
 from fkpsearch.study import work
 
@@ -245,6 +248,29 @@ def test_a_worker_joins_a_study_and_shares_its_trials_and_its_store(shared_tiny:
     third = read(tmp_path / "third" / "x", url)
     bring_home(third, best.number)
     assert (third.trial_folder(best.number) / "model.keras").read_text().startswith(f"the model of {best.number:04d}")
+
+
+def test_only_models_that_were_ever_among_the_best_are_removed_from_the_store(
+    shared_tiny: Path, tmp_path: Path
+) -> None:
+    """A study of thousands of trials has a few dozen: to ask the store about all of them would take minutes."""
+    data, space = load_data(shared_tiny), tiny.space_of(pruner="never")
+    ledger = tiny.go(tmp_path / "x", data, 12, space=space, artifacts=str(tmp_path / "art"), keep=2)
+    values = [trial.value or math.inf for trial in ledger.trials]
+    ever = {number for number, value in enumerate(values) if value in sorted(values[: number + 1])[:2]}
+    assert 1 < len(ever) < len(values)
+    assert Shelf(ledger, 2, open_to_look(ledger))._files == ever
+
+
+def test_a_migrated_study_has_the_files_of_what_other_hosts_trained(shared_tiny: Path, tmp_path: Path) -> None:
+    ledger = tiny.go(tmp_path / "x", load_data(shared_tiny), 4, artifacts=str(tmp_path / "art"))
+    shutil.rmtree(tmp_path / "x" / "trials")
+    plan = plan_migration(ledger, tiny.space_of(text=tiny.SPACE.replace("[2, 4, 8]", "[2, 4, 8, 16]")), tmp_path / "y")
+    carry(plan)
+    new = read(tmp_path / "y")
+    assert len(new.trials) == 4
+    for trial in new.best(None):
+        assert {path.name for path in new.trial_folder(trial.number).iterdir()} >= set(RESULTS)
 
 
 def test_a_history_that_this_host_only_began_is_fetched_whole(shared_tiny: Path, tmp_path: Path) -> None:
