@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fkpsearch.errors import StudyError
-from fkpsearch.ledger import Ledger, best_key, counts_as_best, read, training_seed
+from fkpsearch.ledger import COPY, Ledger, best_key, counts_as_best, read, training_seed
 from fkpsearch.plain import to_yaml
 from fkpsearch.settings import Settings
 from fkpsearch.space import PRESET, Space, parse_space, presets
@@ -88,7 +88,7 @@ def read_round(ledger: Ledger) -> Round:
         one = trained_by(trial, ledger)
         if counts_as_best(trial):
             values.setdefault(one, float(trial.value or 0.0))
-        else:
+        elif COPY not in trial.user_attrs:
             failures[one] = trial.user_attrs.get("reason", "")
     failures = {one: why for one, why in failures.items() if one not in values}
     return Round(values, failures, ledger.facts.mean_rmse)

@@ -313,12 +313,14 @@ def how_to_go_on(ledger: Ledger) -> str:
 def say_result(ledger: Ledger, trials: int) -> None:
     """What a search came to and what to do next; the table of all trials where each is a settings file."""
     presets = ledger.space.presets
+    done = len(ledger.finished())
     if presets:
         from fkpsearch.status import status_of
+        from fkpsearch.study import files_with
         from fkpsearch.tables import status_view
 
         console().print(status_view(status_of(ledger, [])))
-    done = len(ledger.best(trials) if presets else ledger.finished())
+        done = len(files_with(ledger, "COMPLETE", "PRUNED"))
     typer.echo(f"{done} of {trials} trials finished" + ("" if done >= trials else f": {how_to_go_on(ledger)}"))
     for best in ledger.best():
         value = best.value or float("nan")

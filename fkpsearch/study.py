@@ -247,13 +247,19 @@ def budget_of(ledger: Ledger, trials: int | None) -> Budget:
     return Budget(trials, retries_from=len(ledger.space.presets))
 
 
+def files_with(ledger: Ledger, *states: str) -> set[str]:
+    """The settings files, of a study of such, that have a trial in one of the states."""
+    found = set()
+    for trial in ledger.trials:
+        if trial.state.name in states:
+            params = trial.params or trial.system_attrs.get("fixed_params", {})
+            found.add(str(params.get(PRESET, next(iter(ledger.space.presets)))))  # of one file nothing is chosen
+    return found
+
+
 def retry_presets(ledger: Ledger, trials: int) -> None:
     """Enqueue every settings file, of the first ``trials``, again whose trial failed."""
-    there = set()
-    for trial in ledger.trials:
-        if trial.state.name in ("COMPLETE", "WAITING", "RUNNING"):
-            params = trial.params or trial.system_attrs.get("fixed_params", {})
-            there.add(str(params.get(PRESET, next(iter(ledger.space.presets)))))  # of one file nothing is chosen
+    there = files_with(ledger, "COMPLETE", "PRUNED", "WAITING", "RUNNING")  # of a pruned one it would be a copy
     for name in list(ledger.space.presets)[:trials]:
         if name not in there:
             ledger.study.enqueue_trial({PRESET: name})

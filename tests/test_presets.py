@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from backbones import network_of, save_features
+from conftest import DIVERGING
 
 from fkpsearch.augment import Augment
 from fkpsearch.cost import cost_of
@@ -18,6 +19,7 @@ from fkpsearch.ledger import read
 from fkpsearch.lint import presets_of
 from fkpsearch.models import Backbone, Cnn
 from fkpsearch.once import read_decided
+from fkpsearch.searching import say_result
 from fkpsearch.settings import Settings, settings_of
 from fkpsearch.space import Given, parse_space, presets
 from fkpsearch.status import status_of
@@ -153,6 +155,18 @@ def test_a_file_that_does_not_train_fails_the_others_go_on_and_the_next_run_trie
         ledger = search(space, data, tmp_path / "study", trials=2)
         assert [trial.state.name for trial in ledger.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
     assert ledger.trials[2].params == {"preset": "frozen"}
+
+
+def test_a_file_that_diverges_is_done(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = write_presets(tmp_path)[:1]
+    paths.append(tmp_path / "wild.yaml")
+    paths[1].write_text(yaml.safe_dump({**DIVERGING, "split": {"validation": 0.2}}))
+    space, data = presets_of(paths), load_data(tiny)
+    for _ in range(2):
+        ledger = search(space, data, tmp_path / "study", trials=2)
+        assert [trial.state.name for trial in ledger.trials] == ["COMPLETE", "PRUNED"]
+    say_result(ledger, 2)
+    assert "2 of 2 trials finished\n" in capsys.readouterr().out
 
 
 def test_a_space_of_several_files_is_read_back_from_its_own_text(tmp_path: Path) -> None:
