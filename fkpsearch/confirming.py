@@ -49,7 +49,7 @@ def confirm(
     """
     from fkpsearch.confirm import confirm as confirm_leaders
     from fkpsearch.confirm import leaders_of
-    from fkpsearch.interrupt import Interrupted
+    from fkpsearch.interrupt import Interrupted, interrupts
     from fkpsearch.ledger import find
     from fkpsearch.study import search
 
@@ -62,6 +62,8 @@ def confirm(
         folder.parent.mkdir(parents=True, exist_ok=True)
 
         def go(watch: Callable[[Event], None]) -> Ledger:
+            if interrupted():  # in the last moment of the round before, which came to its end
+                raise Interrupted
             return search(
                 space, faces, folder, trials=count, crew=crew_of(faces, workers, per_gpu, count), keep=0,
                 command=this_command(), watch=lambda event: watch(named(event, space)),
@@ -78,7 +80,8 @@ def confirm(
         if not as_json and found.rounds > 1 and len(found.settings) > 1:
             typer.echo(f"round {found.rounds} of {seeds}: {found.verdict}")
 
-    found = confirm_leaders(ledger, faces, leaders, seeds, train, say)
+    with interrupts() as interrupted:
+        found = confirm_leaders(ledger, faces, leaders, seeds, train, say)
     if as_json:
         typer.echo(json.dumps(found.plain(), indent=2))
         return

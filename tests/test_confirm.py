@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,8 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from conftest import Call, caller
+from optuna.trial import TrialState
 from rich.console import Console
 from scipy import stats
 from tiny import TRAINER, go, space_of
@@ -32,12 +36,12 @@ from fkpsearch.data import Data, load_data
 from fkpsearch.errors import ExportError, StudyError
 from fkpsearch.events import Event, TrialFinished
 from fkpsearch.folds import parts_of
-from fkpsearch.ledger import Ledger, read
+from fkpsearch.ledger import COPY, Ledger, read
 from fkpsearch.paired import compare
 from fkpsearch.places import Place
-from fkpsearch.rounds import numbers_of, space_of_round
+from fkpsearch.rounds import numbers_of, read_round, space_of_round
 from fkpsearch.settings import read_settings
-from fkpsearch.space import Space
+from fkpsearch.space import PRESET, Space
 from fkpsearch.status import status_of
 from fkpsearch.study import search
 from fkpsearch.tables import status_view
@@ -241,6 +245,25 @@ def test_settings_that_come_to_no_value_are_named_with_the_reason(ledger: Ledger
         confirm(ledger, data, leaders[:1], 1, Trainer(data, script))
 
 
+def test_a_copy_of_what_came_to_no_value_does_not_hide_why(ledger: Ledger) -> None:
+    leaders = leaders_of(ledger, 2)
+    space = space_of_round(leaders, 1, ledger)
+    study = optuna.create_study()
+    first, second = space.presets
+    told: list[dict[str, Any]] = [{"reason": "too wild"}, {}, {"reason": "its value is copied", COPY: 0}]
+    for place, (name, attributes) in enumerate(zip((first, second, first), told, strict=True)):
+        kinds = {PRESET: optuna.distributions.CategoricalDistribution(list(space.presets))}
+        state, value = (TrialState.COMPLETE, 2.0) if place == 1 else (TrialState.PRUNED, None)
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state, value=value, params={PRESET: name}, distributions=kinds, user_attrs=attributes
+            )
+        )
+    found = read_round(Ledger(Path("nowhere"), space, ledger.facts, study))
+    assert found.values == {leaders[1].trial: 2.0}
+    assert found.failures == {leaders[0].trial: "too wild"}
+
+
 def test_settings_that_were_trained_several_times_are_one_leader(data: Data, tmp_path: Path) -> None:
     text = """
 model: {kind: cnn, input_size: 48, blocks: {int: [1, 2]}, width: 2, dense: {width: 8}}
@@ -337,6 +360,22 @@ def test_the_command_shows_the_leaders_and_gives_programs_the_whole(ledger: Ledg
     assert Confirmation(**{**plain, "settings": ()}).rounds == 2
     assert {row["trial"] for row in plain["settings"]} == {one.trial for one in leaders}
     assert f"next: fkpsearch export x --trial {plain['settings'][0]['trial']} --to out" in call(*told)[1]
+
+
+def test_ctrl_c_in_the_last_moment_of_a_round_begins_no_other(
+    ledger: Ledger, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any, **more: Any) -> Ledger:
+        made = search(*arguments, **more)
+        os.kill(os.getpid(), signal.SIGINT)
+        return made
+
+    monkeypatch.setattr("fkpsearch.study.search", interrupted)
+    assert call("confirm", "x", "--top", 3, "--seeds", 2, "--workers", 1)[0] == 130
+    assert len(list(ledger.folder.glob("confirm/*/round-*"))) == 1
+    found = read_confirmation(ledger.folder)
+    assert found is not None
+    assert found.rounds == 1
 
 
 def test_status_marks_the_trials_that_learnt_nothing(ledger: Ledger) -> None:

@@ -20,6 +20,7 @@ import pytest
 import tiny as searches
 from chaos import PROJECT, Search, check_sound, count, ended, finished, trainers_on, until
 
+from fkpsearch.interrupt import interrupts
 from fkpsearch.ledger import read
 
 TRIALS = 12
@@ -167,3 +168,18 @@ def test_ctrl_c_on_a_terminal_says_how_to_go_on(tiny: Path, tmp_path: Path) -> N
         assert " ".join(last.split()).startswith("running trials were put back, nothing is lost: `fkpsearch run ")
         os.close(ours)
     check_at_rest(folder, tiny)
+
+
+def test_of_one_search_within_another_both_hear_a_signal_and_later_ones_are_the_outers() -> None:
+    with interrupts() as outer:
+        with interrupts() as inner:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert inner()
+            assert outer()
+        with interrupts() as inner:
+            assert not inner()
+    with interrupts() as outer:
+        with interrupts() as inner:
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+        assert (outer(), inner()) == (True, False)
