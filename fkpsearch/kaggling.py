@@ -44,8 +44,14 @@ def submit(
     with spinner("sending"):
         ref = send(path, message)
     typer.echo(f"sent as submission {ref}")
-    with spinner("Kaggle is scoring") as say:
-        standing = wait_for(ref, say=say)
+    try:
+        with spinner("Kaggle is scoring") as say:
+            standing = wait_for(ref, say=say)
+    except InputError as failure:  # no error of this command: its advice would be to submit once more
+        for one in failure.problems:
+            typer.echo(f"{one.place}: {one.rule}", err=True)
+        typer.echo(f"it is sent; its score will be at {SITE}/submissions")
+        return
     if standing.status == "ERROR":
         why = standing.why or "it does not say why"
         raise ExportError(Problem(f"submission {ref}", f"Kaggle could not score it: {why}"))

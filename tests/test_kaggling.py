@@ -270,6 +270,34 @@ def test_a_score_that_does_not_come_is_not_waited_for_for_ever(
     )
 
 
+def test_a_network_that_breaks_off_while_kaggle_scores_is_no_reason_to_submit_again(
+    kaggle: StandIn, call: Call, out: Path
+) -> None:
+    kaggle.refuse["GetSubmission"] = (503, "come back later")
+    status, said, err = call("submit", out, "-m", "a try")
+    assert status == 0
+    assert "it is sent; its score will be at https://www.kaggle.com/c/facial-keypoints-detection/submissions" in said
+    assert "come back later" in err
+    assert kaggle.asked.count("CreateSubmission") == 1
+
+
+def test_nor_is_a_network_that_is_gone_meanwhile(
+    kaggle: StandIn, call: Call, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = pytest.importorskip("requests")
+
+    def gone(*_: object) -> None:
+        raise requests.ConnectionError("no route")
+
+    client = "kagglesdk.competitions.services.competition_api_service.CompetitionApiClient"
+    monkeypatch.setattr(f"{client}.get_submission", gone)
+    status, said, err = call("submit", out, "-m", "a try")
+    assert status == 0
+    assert "it is sent" in said
+    assert "cannot be reached" in err
+    assert "again" not in said + err
+
+
 def test_a_submission_that_kaggle_could_not_score_is_an_error_with_its_words(
     kaggle: StandIn, call: Call, out: Path
 ) -> None:
