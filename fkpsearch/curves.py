@@ -128,7 +128,8 @@ def timeline(trials: Iterable[FrozenTrial], now: datetime) -> list[Bar]:
     """When each trial ran, in as few lanes as there were workers; one that runs still lasts until ``now``."""
     bars: list[Bar] = []
     free: list[datetime] = []
-    begun = [trial for trial in trials if trial.datetime_start and not is_copy(trial)]
+    # one that was put back has begun, and waits
+    begun = [one for one in trials if one.datetime_start and one.state.name != "WAITING" and not is_copy(one)]
     for trial in sorted(begun, key=lambda one: (one.datetime_start or now, one.number)):
         start = trial.datetime_start or now
         end = trial.datetime_complete or max(now, start)

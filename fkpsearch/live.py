@@ -118,7 +118,7 @@ class LiveSearch:
         self.states[event.state] += 1
         if event.state == "COMPLETE" and event.value is not None and event.copied is None:
             self.best = min((event.value, event.number), self.best or (math.inf, 0))
-        if event.copied is None:
+        if event.copied is None and (event.epochs or event.state != "PRUNED"):  # what could not train spared nothing
             self.planned += event.planned
             self.saved += event.planned - event.epochs if event.state == "PRUNED" else 0
         self.ended = [*self.ended, event][-SHOWN:]

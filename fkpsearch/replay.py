@@ -192,7 +192,7 @@ def _ends_well(reports: Mapping[int, float]) -> bool:
     return not math.isnan(reports[max(reports)])
 
 
-def _first_difference(then: Mapping[int, float], now: Mapping[int, float], what: str) -> list[str]:
+def _first_difference(then: Mapping[int, float], now: Mapping[int, float | None], what: str) -> list[str]:
     """The first epoch at which two sequences differ in any bit, in words."""
     for epoch in sorted({*then, *now}):
         old, new = then.get(epoch), now.get(epoch)
@@ -202,11 +202,16 @@ def _first_difference(then: Mapping[int, float], now: Mapping[int, float], what:
 
 
 def _history_differences(then: Path, now: Path) -> list[str]:
-    """The same of every column of two history.csv that does not tell the time, where the first one is there."""
-    if not then.exists():
-        return []
+    """The same of every column of two history.csv that does not tell the time, as far as the first one goes.
+
+    It may have fewer epochs than were reported: a trial that another host began again may have ended sooner.
+    """
     old, new = _columns(then), _columns(now)
-    return [line for name in COMPARED for line in _first_difference(old.get(name, {}), new.get(name, {}), name)]
+    lines = []
+    for name in COMPARED:
+        known = old.get(name, {})
+        lines += _first_difference(known, {epoch: new.get(name, {}).get(epoch) for epoch in known}, name)
+    return lines
 
 
 def _columns(path: Path) -> dict[str, dict[int, float]]:

@@ -94,6 +94,11 @@ def test_a_timeline_has_as_many_lanes_as_there_were_workers() -> None:
         assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
+def test_a_trial_that_was_put_back_has_no_lane() -> None:
+    waiting = trial(7, "WAITING", [2.9], (1, None))
+    assert timeline([waiting, *TRIALS], NOON + timedelta(minutes=70)) == timeline(TRIALS, NOON + timedelta(minutes=70))
+
+
 def test_what_a_trial_came_to_is_its_value_or_what_it_reported_last() -> None:
     assert value_of(TRIALS[0]) == 2.5
     assert value_of(TRIALS[5]) == 2.9

@@ -22,7 +22,7 @@ from fkpsearch.errors import StudyError
 from fkpsearch.ledger import read
 from fkpsearch.places import on_cores, places
 from fkpsearch.plain import to_yaml
-from fkpsearch.replay import Replay, causes, find_original, in_words, place_of
+from fkpsearch.replay import Replay, _history_differences, causes, find_original, in_words, place_of
 from fkpsearch.space import parse_space
 from fkpsearch.study import search
 
@@ -181,3 +181,17 @@ def test_a_trial_of_a_cpu_stays_away_from_the_gpus_and_one_of_a_gpu_gets_one(stu
     of_a_gpu = place_of(replace(original, environment={"threads": THREADS, "places": ["2 x GPU 1 (1/2)"]}))
     assert of_a_gpu.environment["CUDA_VISIBLE_DEVICES"] == "0"
     assert of_a_gpu.threads == THREADS
+
+
+def test_a_history_that_ends_before_its_reports_is_compared_as_far_as_it_goes(tmp_path: Path) -> None:
+    """Of a trial that another host began again, which ended it sooner."""
+    lines = ["epoch,loss,rmse,best,learning_rate", *(f"{epoch},{1 / epoch},2,2,0.1" for epoch in (1, 2, 3, 4))]
+    then, now = tmp_path / "then.csv", tmp_path / "now.csv"
+    then.write_text("\n".join(lines[:3]) + "\n")
+    now.write_text("\n".join(lines) + "\n")
+    assert _history_differences(then, now) == []
+    assert _history_differences(now, then) == [
+        f"{name}, epoch 3: {value!r} then, none now"
+        for name, value in {"loss": 1 / 3, "rmse": 2.0, "best": 2.0, "learning_rate": 0.1}.items()
+    ]
+    assert _history_differences(tmp_path / "none.csv", now) == []

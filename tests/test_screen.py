@@ -81,6 +81,13 @@ def test_the_live_search_counts_trials_and_names_the_best_complete_one() -> None
     assert len(lines) == 2 + 1 + 1 + 4 + 1, "one line a trial, however long its reason"
 
 
+def test_a_trial_that_could_not_train_has_saved_nothing() -> None:
+    live = LiveSearch("mine", 20)
+    live.hear(finished(0, "PRUNED", 2.0, "behind"))
+    live.hear(TrialFinished(1, "PRUNED", None, "study.limits.parameters is 10", 0, 8, 0.1, None))
+    assert "pruned 2, saved 50% of the epochs" in "\n".join(shown(live))
+
+
 def test_only_the_last_finished_trials_are_shown() -> None:
     live = LiveSearch("mine", 50)
     for number in range(SHOWN + 5):
