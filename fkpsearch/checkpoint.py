@@ -38,7 +38,7 @@ def identity_of(settings: Settings, fingerprint: str) -> str:
     import keras
 
     policy = dtype_policy(settings.training, our_head=settings.model.our_head)  # "auto" hangs on the hardware
-    versions = [FORMAT, __version__, keras.__version__, keras.backend.backend(), policy]
+    versions = [FORMAT, __version__, keras.__version__, keras.backend.backend(), policy, settings.model.code]
     return json.dumps([settings.model_dump(mode="json"), fingerprint, *versions], sort_keys=True)
 
 

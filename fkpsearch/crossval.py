@@ -29,7 +29,7 @@ from fkpsearch.folds import judged, parts_of
 from fkpsearch.keypoints import SIZE
 from fkpsearch.recipe import building_in, dtype_policy
 from fkpsearch.settings import Settings, ValidationSettings
-from fkpsearch.state import Best, Epoch, Finished, State
+from fkpsearch.state import AnotherModels, Best, Epoch, Finished, State
 from fkpsearch.train import Outcome, build, is_over, rows_to_learn, train
 
 History = tuple[Epoch, ...]
@@ -71,7 +71,10 @@ def train_folds(
         return train(settings, faces, on_epoch, parts=parts[0], resume=resume, on_state=on_state)
     finished = resume.finished if resume else ()
     while len(finished) < len(parts):
-        finished = (*finished, _train_fold(settings, faces, parts, finished, on_epoch, resume, on_state))
+        try:
+            finished = (*finished, _train_fold(settings, faces, parts, finished, on_epoch, resume, on_state))
+        except AnotherModels:  # a hypermodel whose code has changed: its nets cannot be joined with these
+            finished = ()
         resume = None  # the next fold begins at its beginning
     those = judged(parts, faces)
     answers = np.concatenate([fold.best.predictions for fold in finished])

@@ -71,6 +71,10 @@ class State:
         return [*(fold.history for fold in self.finished), self.history]
 
 
+class AnotherModels(Exception):
+    """A state is of another model than the one that is to go on from it, and so are the folds finished before."""
+
+
 def epochs_since_best(history: Sequence[Epoch]) -> int:
     """Epochs trained after the best one."""
     return len(history) - min(history, key=lambda row: row.rmse).epoch

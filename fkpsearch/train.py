@@ -26,7 +26,7 @@ from fkpsearch.models.family import ALL, Member
 from fkpsearch.pipeline import Batch, enlarge, epoch_batches, steps_an_epoch
 from fkpsearch.recipe import Plateau, Training, build_optimizer, building_in, dtype_policy
 from fkpsearch.settings import Settings
-from fkpsearch.state import Best, Epoch, State, epochs_since_best, restore, state_of
+from fkpsearch.state import AnotherModels, Best, Epoch, State, epochs_since_best, restore, state_of
 from fkpsearch.steps import fit_epoch, forget_pictures, takes_many
 
 __all__ = ["Epoch", "Learner", "Outcome", "build", "is_over", "prepare", "rows_to_learn", "train", "warm_up"]
@@ -117,9 +117,10 @@ def train(
     ``parts`` are the rows that train and validate: those of the settings' split, unless it is one of several folds'.
     ``on_epoch`` hears of every epoch and may raise to end the training. Before it ``on_state`` is handed what makes
     the state to ``resume`` from: a training that does so hears of its last epoch once more, then goes on to the
-    outcome of one that was never disturbed. A state that is of another model is ignored;
-    either way its arrays are gone afterwards, as they take as much memory as the training. Raises Diverged when the
-    loss or the validation RMSE is not finite, Infeasible when there are no rows to learn from. On a CPU the same
+    outcome of one that was never disturbed. A state that is of another model is ignored, or raises AnotherModels where
+    folds were finished before it; either way its arrays are gone afterwards, as they take as much memory as the
+    training. Raises Diverged when the loss or the validation RMSE is not finite, Infeasible when there are no rows to
+    learn from. On a CPU the same
     settings and faces give the same outcome bit for bit (same machine, same number of threads).
     """
     started = time.perf_counter()
@@ -135,9 +136,12 @@ def train(
         history, best = resume.history, replace(resume.best, weights=resume.best.weights or model.get_weights())
         started -= resume.seconds
         on_epoch(history[-1])
+    mixed = resume and resume.finished and not history
     for values in (resume.variables, *resume.optimizers) if resume else ():
         values.clear()  # whoever else holds the state: it is as large as the training itself
     del resume
+    if mixed:
+        raise AnotherModels
     while not is_over(history, settings.training):
         row, best = train_epoch(course, history, best)
         history = (*history, row)

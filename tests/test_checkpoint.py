@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -186,6 +187,20 @@ def test_settings_data_and_versions_are_what_a_checkpoint_must_fit(monkeypatch: 
     assert len({same, identity_of(other, "data"), identity_of(one, "other data")}) == 3
     monkeypatch.setattr(keras, "__version__", "0")
     assert identity_of(one, "data") != same
+
+
+def test_a_hypermodels_code_is_what_a_checkpoint_must_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for source in (f"{tmp_path / 'mine.py'}:build", "mine_as_a_module:build"):
+        settings = settings_for({"kind": "hypermodel", "source": source})
+        before = identity_of(settings, "data")
+        file = tmp_path / ("mine.py" if "/" in source else "mine_as_a_module.py")
+        file.write_text(HYPERMODEL)
+        importlib.invalidate_caches()
+        same = identity_of(settings, "data")
+        assert identity_of(settings, "data") == same
+        file.write_text(HYPERMODEL + "# another\n")
+        assert len({before, same, identity_of(settings, "data")}) == 3
 
 
 def test_a_checkpoint_that_takes_long_is_written_as_seldom_as_to_take_a_fiftieth(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras_tuner
 import numpy as np
 import optuna
@@ -327,6 +329,10 @@ def test_its_settings_alone_train_it_again_and_an_export_needs_nobodys_module(
     train_once(read_settings(study.trial_folder(best.number) / "settings.yaml"), data, tmp_path / "run")
     assert read_validation(tmp_path / "run").rmse == best.value
     monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile(tmp_path / "run" / "model.keras") as file, file.open("model.weights.h5") as weights:
+        names: list[str] = []
+        h5py.File(weights).visit(names.append)
+        assert not [name for name in names if "optimizer" in name], "its moments would be twice the model"
     made = export(study.trial_folder(best.number), data, tmp_path / "out", views="none")
     assert made.validation.rmse == pytest.approx(best.value, abs=1e-3)
 

@@ -94,6 +94,11 @@ class Family(Part):
         """Whether some of its layers are not made by us, so that there is no building them without their weights."""
         return False
 
+    @property
+    def code(self) -> str:
+        """A hash of what decides beside the settings: the user's own file. Empty where it is this package alone."""
+        return ""
+
     @abstractmethod
     def forward(self, pictures: Tensor) -> Tensor:
         """Features of float pictures ``[b, 96, 96, 1]`` in [-1, 1]; any shape ``[b, ...]``."""

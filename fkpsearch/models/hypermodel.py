@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import xxhash
 from pydantic import Field, field_validator
 
 from fkpsearch import keypoints
@@ -43,6 +44,19 @@ class Hypermodel(Family):
     def ready_made(self) -> bool:
         return True
 
+    @property
+    def code(self) -> str:
+        found = _SOURCE.fullmatch(self.source)
+        assert found, self.source
+        module = found["module"]
+        try:
+            if not module.endswith(".py"):
+                spec = importlib.util.find_spec(module)
+                module = (spec and spec.origin) or ""
+            return xxhash.xxh3_64_hexdigest(Path(module).read_bytes())
+        except Exception:  # a package is imported to look into it, and may raise anything; whoever needs it says so
+            return ""
+
     @field_validator("source")
     @classmethod
     def _names_something(cls, source: str) -> str:
@@ -65,6 +79,8 @@ class Hypermodel(Family):
         model = self._decided()
         optimizer = model.optimizer if getattr(model, "compiled", False) else None
         model.compiled = False  # else its loss is saved with it, which whoever loads the file could not resolve
+        if optimizer is not None:
+            model.optimizer = None  # else all its moments are saved, twice the weights and more
         pictures = keras.Input((keypoints.SIZE, keypoints.SIZE, 1), name="pictures")
         answers = self._answers(model, pictures)
         answers = layers.Reshape((1, keypoints.COUNT, 2), dtype="float32", name="pixels")(answers)
