@@ -16,6 +16,7 @@ from fkpsearch.environment import versions
 from fkpsearch.formats import Format
 from fkpsearch.keypoints import NAMES
 from fkpsearch.plain import writing
+from fkpsearch.run_folder import study_folder
 from fkpsearch.scores import Scores
 from fkpsearch.settings import Settings
 from fkpsearch.views import Kept
@@ -28,7 +29,9 @@ class Made:
     command: str
     chosen: Chosen
     settings: tuple[Settings, ...]
-    """Of each part"""
+    """Of each part of the model in the folder"""
+    scored: tuple[Settings, ...]
+    """Of each part of the model that was scored: with a refit the one before it"""
     data: Data
     trained: int
     """How many rows the model in the folder has learnt from"""
@@ -59,7 +62,7 @@ def write_metrics(made: Made, path: Path) -> None:
         "test_time_augmentation": asdict(made.kept),
         "holdout": made.holdout.plain(),
         "holdout_looks": made.looks,
-        "trainings_behind_these_numbers": sum(one.validation.folds for one in made.settings),
+        "trainings_behind_these_numbers": sum(one.validation.folds for one in made.scored),
         "members": [{"run": str(part.run), "weight": part.weight} for part in made.chosen.parts],
         "confirmed": asdict(row) if not made.chosen.ensemble and (row := confirmed_of(runs[0])) else None,
         "refit": made.refit,
@@ -140,7 +143,7 @@ _CONFIRMED = """\
 validation where the search had found {search_value:.3f}. This model is one training of them."""
 
 _FOLDS = """
-This model answers the mean of {folds} nets, each trained without one part of the pictures. The validation row is of
+{which} answers the mean of {folds} nets, each trained without one part of the pictures. The validation row is of
 single nets, each on the part it has not seen; the hold-out row is of the mean.
 """
 
@@ -180,13 +183,18 @@ hold-out's not."""
 
 _REFIT = """
 **These scores are not of the model in this folder** but of the one before it, which had not seen these pictures. The
-model here was trained anew with the same settings on all {rows:,} labelled rows, for as many epochs as the search found
-best. It should be a little better; nothing is left to measure that by.
+model here was trained anew with the same settings on all {rows:,} {which}, for as many epochs as the search found
+best. {better}; nothing is left to measure that by.
 """
 
 _VIEWS = """
 Test-time augmentation is part of the model: it answers with the mean over {count} views of a picture ({name}). On the
 validation rows that is {gain:.3f} px better, standard error {noise:.3f}, than one look alone ({plain:.3f} px).
+"""
+
+_VIEWS_TOLD = """
+Test-time augmentation is part of the model, as it was told to be: it answers with the mean over {count} views of a
+picture ({name}). One look alone has {plain:.3f} px on the validation rows.
 """
 
 _FORMATS = """
@@ -214,8 +222,8 @@ def write_readme(made: Made, path: Path) -> None:
         spread=_SEVERAL.format(count=len(models), members=_members(made))
         if made.chosen.ensemble
         else spread_of(made.chosen.parts[0].run),
-        refit=_REFIT.format(rows=len(made.data.faces)) if made.refit else "",
-        folds=_FOLDS.format(folds=folds) if (folds := made.settings[0].validation.folds) > 1 else "",
+        refit=_refit(made) if made.refit else "",
+        folds=_folds(made) if made.scored[0].validation.folds > 1 else "",
         views=_views(made),
         looks=_LOOKS.format(looks=made.looks) if made.looks > 1 else "",
         again="".join(f"\n{line[:1].upper()}{line[1:]}.\n" for line in made.again),
@@ -239,10 +247,9 @@ def write_readme(made: Made, path: Path) -> None:
 
 def confirmed_of(run: Path) -> Confirmed | None:
     """What `fkpsearch confirm` found of a trial, by its folder; None where it is not among the confirmed."""
-    if run.parent.name != "trials" or not run.name.isdigit():
-        return None
-    found = read_confirmation(run.parent.parent)
-    return next((row for row in found.settings if row.trial == int(run.name)), None) if found else None
+    study = study_folder(run)
+    found = read_confirmation(study) if study else None
+    return next((row for row in found.settings if row.trial == int(run.resolve().name)), None) if found else None
 
 
 def spread_of(run: Path) -> str:
@@ -267,11 +274,27 @@ def _members(made: Made) -> str:
 
 
 def _views(made: Made) -> str:
-    if made.kept.name == "none" or not made.kept.gain:
+    if made.kept.name == "none":
         return ""
     gain, noise = made.kept.total
-    count, name = len(made.kept.views), made.kept.name
-    return _VIEWS.format(count=count, name=name, gain=gain, plain=made.plain.rmse or 0.0, noise=noise)
+    known = {"count": len(made.kept.views), "name": made.kept.name, "plain": made.plain.rmse or 0.0}
+    return _VIEWS.format(gain=gain, noise=noise, **known) if made.kept.gain else _VIEWS_TOLD.format(**known)
+
+
+def _refit(made: Made) -> str:
+    which = "labelled rows" if made.trained == len(made.data.faces) else "rows that have all 15 labels"
+    folds = made.scored[0].validation.folds
+    better = (
+        f"It is one net where the one before is the mean of {folds}, so it may be better or worse"
+        if folds > 1
+        else "It should be a little better"
+    )
+    return _REFIT.format(rows=made.trained, which=which, better=better)
+
+
+def _folds(made: Made) -> str:
+    which = "The model that was scored" if made.refit else "This model"
+    return _FOLDS.format(which=which, folds=made.scored[0].validation.folds)
 
 
 def _formats(formats: Sequence[Format]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from fkpsearch import __version__
 from fkpsearch.data import Data, Faces
 from fkpsearch.ensemble import SIZE, Ensemble, choose, gather, mean_answers, read_ensemble, write_ensemble
 from fkpsearch.errors import ExportError, FkpWarning, Problem
@@ -21,14 +24,16 @@ from fkpsearch.ledger import COPY, Ledger, find
 from fkpsearch.once import train_once
 from fkpsearch.plain import writing
 from fkpsearch.replay import Original, find_original, place_of
-from fkpsearch.run_folder import HOLDOUT, MODEL, read_validation
+from fkpsearch.run_folder import HOLDOUT, MODEL, read_validation, study_folder
 from fkpsearch.scores import Scores
 from fkpsearch.settings import Settings, read_settings
 from fkpsearch.shelf import bring_home
-from fkpsearch.storage import DATABASE
 
 OnEpoch = Callable[[str, int, int], None]
 """Hears what is being trained, and how many epochs of how many are over"""
+
+TRAINED = ".trained"
+"""In an export's folder, what it has trained, until it is through: one that was killed trains none of it twice"""
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,12 @@ class Chosen:
 
 
 def find_chosen(
-    study: str, studies: Path, trial: int | None = None, top: int = 1, storage: str | None = None
+    study: str, studies: Path, trial: int | None = None, top: int | None = None, storage: str | None = None
 ) -> list[Chosen]:
     """A run of `train`, or a study's trials to export: the one asked for, else the ``top`` best. Raises ExportError."""
     if (Path(study) / "validation.npz").is_file():
-        for option, value, no_value in (("--trial", trial, None), ("--top", top, 1)):
-            if value != no_value:
+        for option, value in (("--trial", trial), ("--top", top)):
+            if value is not None:
                 rule = f"is for studies; {study} is the folder of one run"
                 raise ExportError(Problem(option, rule, value, "leave it out"))
         return [Chosen((Part(Path(study)),))]
@@ -85,10 +90,10 @@ def find_chosen(
     complete = [one.number for one in ledger.best(None)]
     if not complete:
         raise ExportError(Problem(study, "has no complete trial yet", advice="give it more with `fkpsearch run`"))
-    if top > len(complete):
+    if top and top > len(complete):
         raise ExportError(Problem("--top", f"must be at most {len(complete)}, the complete trials of {study}", top))
     copies = {one.number: one.user_attrs[COPY] for one in ledger.trials if COPY in one.user_attrs}
-    numbers = complete[:top] if trial is None else [copies.get(trial, trial)]
+    numbers = complete[: top or 1] if trial is None else [copies.get(trial, trial)]
     if not set(numbers) <= set(complete):
         raise ExportError(Problem("--trial", "must be a complete trial", trial, f"best first: {complete[:10]}"))
     return [Chosen((part_of_study(ledger, number),)) for number in numbers]
@@ -119,8 +124,8 @@ def part_of_study(ledger: Ledger, number: int, weight: float = 1.0) -> Part:
     return Part(folder, weight, number, original)
 
 
-def with_model(part: Part, data: Data, folder: Path, on_epoch: OnEpoch = lambda *_: None) -> Part:
-    """The part as it is where it kept its model, else trained again into ``folder``, as `replay` does.
+def with_model(part: Part, data: Data, shed: Path, on_epoch: OnEpoch = lambda *_: None) -> Part:
+    """The part as it is where it kept its model, else trained again in ``shed``, as `replay` does.
 
     Raises ExportError for a run of `train` that lost its model, and as ``train_once`` does.
     """
@@ -133,25 +138,33 @@ def with_model(part: Part, data: Data, folder: Path, on_epoch: OnEpoch = lambda 
     then = read_validation(part.run).rmse
     backend = (part.original.environment or {}).get("backend")
     place = {**place_of(part.original).environment, **({"KERAS_BACKEND": backend} if backend else {})}
-    train_into(folder, part.original.settings, data, f"training {part.name} again", on_epoch, place)
+    folder = trained(part.original.settings, data, shed, f"training {part.name} again", on_epoch, place)
     now = read_validation(folder).rmse
     came = "and came back bit for bit" if now == then else f"to {now:.4f} px where it had come to {then:.4f}"
     return replace(part, run=folder, again=f"{part.name} kept no model: it was trained again, {came}")
 
 
-def train_into(
-    folder: Path,
+def trained(
     settings: Settings,
     data: Data,
+    shed: Path,
     title: str,
     on_epoch: OnEpoch,
     environment: Mapping[str, str] | None = None,
-) -> None:
-    """Make a folder and train into it, as ``train_once`` does, which says what is raised."""
-    folder.mkdir(parents=True)
+) -> Path:
+    """The folder in ``shed`` of a training: there already, or made by ``train_once``, which says what it raises."""
     epochs = settings.epochs
-    on_epoch(title, 0, epochs)
-    train_once(settings, data, folder, lambda row: on_epoch(title, row.epoch, epochs), environment)
+    code = [__version__, os.environ.get("KERAS_BACKEND"), settings.model.code]
+    what = json.dumps([settings.model_dump(mode="json"), data.faces.fingerprint, dict(environment or {}), code])
+    folder = shed / xxhash.xxh3_64_hexdigest(what.encode())
+    if not folder.is_dir():
+        on_epoch(title, 0, epochs)
+        unfinished = folder.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        train_once(settings, data, unfinished, lambda row: on_epoch(title, row.epoch, epochs), environment)
+        unfinished.rename(folder)
+    return folder
 
 
 def recorded_answers(parts: Sequence[Part]) -> NDArray[np.float32]:
@@ -171,8 +184,7 @@ def count_looks(chosen: Chosen, holdout: Scores) -> int:
     """Note that this model's hold-out score was seen; returns of how many models of its study it was."""
     run = chosen.parts[0].run
     if chosen.study is None:
-        note = run / HOLDOUT
-        study = run.parent.parent if run.parent.name == "trials" and (run.parent.parent / DATABASE).exists() else None
+        note, study = run / HOLDOUT, study_folder(run)
     else:
         who = repr(sorted((part.trial, round(part.weight, 6)) for part in chosen.parts))
         note, study = chosen.study / f"holdout-{xxhash.xxh3_64_hexdigest(who.encode())}.json", chosen.study

@@ -34,7 +34,10 @@ def refit_settings(settings: Settings, run: Path) -> Settings:
             schedule = Steps(factor=factor, after=fell)
     told = {"refit": True, "epochs": best, "patience": None, "schedule": schedule.model_dump()}
     trained = Training.model_validate({**training.model_dump(), **told})
-    return settings.model_copy(update={"training": trained, "validation": ValidationSettings()})
+    split, count = settings.split, settings.validation.folds
+    if count > 1:  # which never read it; every share has its pictures where a fold had
+        split = split.model_copy(update={"validation": (1 - split.holdout) / count})
+    return settings.model_copy(update={"training": trained, "split": split, "validation": ValidationSettings()})
 
 
 def _best_epoch(rows: list[tuple[float, float]]) -> int:

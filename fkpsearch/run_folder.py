@@ -40,6 +40,12 @@ def trial_folder(study: Path, number: int) -> Path:
     return study / "trials" / f"{number:04d}"
 
 
+def study_folder(run: Path) -> Path | None:
+    """Whose trial a folder is: the inverse of :func:`trial_folder`; None of a run of `train`."""
+    run = run.resolve()
+    return run.parent.parent if run.parent.name == "trials" and run.name.isdigit() else None
+
+
 def forget(folder: Path, names: Sequence[str] = LEFT) -> None:
     """Remove what an earlier training left, half-written files of a killed one included.
 

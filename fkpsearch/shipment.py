@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fkpsearch.answer import of_population
 from fkpsearch.assemble import Answered, Job, Share, assemble
 from fkpsearch.card import Made, write_metrics, write_readme
-from fkpsearch.chosen import Chosen, OnEpoch, Part, count_looks, train_into, with_model
+from fkpsearch.chosen import TRAINED, Chosen, OnEpoch, Part, count_looks, trained, with_model
 from fkpsearch.data import Data, Faces
 from fkpsearch.errors import ExportError, Problem
 from fkpsearch.exam import Asked, check_against_record, pictures_to_answer, score_parts
@@ -80,13 +80,13 @@ def export(
     is there in any case. ``views`` is a set of `views.SETS`, None for the one that helps on the validation rows.
     """
     chosen = what if isinstance(what, Chosen) else Chosen((Part(what),))
-    settings = check_data(chosen, data)
+    scored = settings = check_data(chosen, data)
     check_packages(formats)
     prepare_folder(to)
     with tempfile.TemporaryDirectory(dir=to, prefix=".export-") as workplace:
         room, ready = Path(workplace), Path(workplace) / "ready"
         ready.mkdir()
-        parts = tuple(with_model(part, data, room / f"again-{n}", on_epoch) for n, part in enumerate(chosen.parts))
+        parts = tuple(with_model(part, data, to / TRAINED, on_epoch) for part in chosen.parts)
         asked = pictures_to_answer(data, settings[0])
         on_progress("answering validation, hold-out and test pictures in a clean process")
         answered = put_together(parts, settings, asked, room / "one", views)
@@ -96,19 +96,20 @@ def export(
         draw_faces(ready / "faces.png", asked.validation, asked.answers_to_validation(answered.answers))
         if refit:
             settings = tuple(refit_settings(one, part.run) for one, part in zip(settings, parts, strict=True))
-            trained = train_on_all(parts, settings, data, room, on_epoch)
+            on_all = train_on_all(parts, settings, data, to / TRAINED, on_epoch)
             on_progress("answering by what was trained on all rows")
             asked = pictures_to_answer(data, settings[0])  # where there were folds there are none any more
-            shipped = put_together(trained, settings, asked, room / "two", answered.kept.name)
-            check_against_record(shipped, trained, asked, chosen.place)
+            shipped = put_together(on_all, settings, asked, room / "two", answered.kept.name)
+            check_against_record(shipped, on_all, asked, chosen.place)
         else:
             shipped = answered
         made = Made(
             command=command,
             chosen=chosen,
             settings=settings,
+            scored=scored,
             data=data,
-            trained=len(data.faces) if refit else len(asked.learnt),
+            trained=max(len(rows_that_learn(one, asked)) for one in settings),
             heads=shipped.answers.shape[1],
             validation=validation,
             plain=plain,
@@ -123,6 +124,7 @@ def export(
         on_progress("writing")
         write_texts(made, ready)
         move_into(to, ready)
+    shutil.rmtree(to / TRAINED, ignore_errors=True)
     submission = to / "submission.csv" if made.submission else None
     return Exported(to, validation, holdout, submission, made.kept, made.formats, made.again)
 
@@ -160,7 +162,6 @@ def put_together(
 ) -> Answered:
     """One model of the parts, in ``folder``, and its answers. Raises ExportError where one does not load."""
     validation, one, seen = asked.validation, settings[0], prepared(asked.faces, settings[0].prepare)
-    rows = np.arange(len(seen)) if one.training.refit else asked.learnt
     shares = [
         Share(str(part.run / MODEL), part.weight, source_of(one)) for part, one in zip(parts, settings, strict=True)
     ]
@@ -172,11 +173,17 @@ def put_together(
         population=validation.population,
         group=validation.group,
         fold=asked.fold,
-        lean=0.0 if views == "none" else lean_of(seen.take(rows_to_learn(one, seen, rows))),
+        lean=0.0 if views == "none" else lean_of(seen.take(rows_that_learn(one, asked))),
         views=views,
     )
     folder.mkdir()
     return assemble(job, folder)
+
+
+def rows_that_learn(settings: Settings, asked: Asked) -> NDArray[np.int64]:
+    """The rows that a model of these settings has learnt from."""
+    seen = prepared(asked.faces, settings.prepare)  # which may have lost labels that lie outside of it
+    return rows_to_learn(settings, seen, np.arange(len(seen)) if settings.training.refit else asked.learnt)
 
 
 def source_of(settings: Settings) -> str:
@@ -185,14 +192,13 @@ def source_of(settings: Settings) -> str:
 
 
 def train_on_all(
-    parts: Sequence[Part], settings: Sequence[Settings], data: Data, room: Path, on_epoch: OnEpoch
+    parts: Sequence[Part], settings: Sequence[Settings], data: Data, shed: Path, on_epoch: OnEpoch
 ) -> tuple[Part, ...]:
     """The parts trained anew. In the place that `train` takes, so that it can make them again."""
-    trained = []
-    for number, (part, one) in enumerate(zip(parts, settings, strict=True)):
-        train_into(room / f"refit-{number}", one, data, f"training {part.name} on all rows", on_epoch)
-        trained.append(replace(part, run=room / f"refit-{number}"))
-    return tuple(trained)
+    return tuple(
+        replace(part, run=trained(one, data, shed, f"training {part.name} on all rows", on_epoch))
+        for part, one in zip(parts, settings, strict=True)
+    )
 
 
 def write_formats(

@@ -59,7 +59,7 @@ def export(
         faces = open_data(data or ledger.facts.data)
         all_chosen = [find_ensemble(ledger, faces, this_command())]
     else:
-        all_chosen = find_chosen(study, studies, trial, top or 1, storage)
+        all_chosen = find_chosen(study, studies, trial, top, storage)
         faces = open_data(data or str(read_validation(all_chosen[0].parts[0].run).data))
     for chosen in all_chosen:
         folder = to if top is None else to / f"trial-{chosen.parts[0].trial:04d}"

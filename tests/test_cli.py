@@ -307,6 +307,9 @@ def test_from_data_to_submission_with_every_command(call: Call, tiny: Path) -> N
     metrics = json.loads(Path("out/metrics.json").read_text())
     assert call("export", "runs/settings", "--to", "again")[0] == 0
     assert json.loads(Path("again/metrics.json").read_text())["holdout"] == metrics["holdout"]
+    status, out, err = call("export", "runs/settings", "--to", "again", "--top", 1)
+    assert status == 2
+    assert_lines(err, r"--top: is for studies; runs/settings is the folder of one run \(got 1\); leave it out")
 
 
 def test_the_demo_set_is_made_once_and_used(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import shutil
@@ -184,6 +185,15 @@ def test_a_training_cut_off_in_any_fold_goes_on_to_the_same_bits(
     assert resumed.best_epoch == whole.outcome.best_epoch
 
 
+def test_folds_of_another_model_are_not_mixed_with_this_ones(whole: Watched, faces: Faces, tmp_path: Path) -> None:
+    state = whole.after(5, tmp_path).read()
+    other = settings_for(model={**TREE["model"], "width": 3}, training={**TREE["training"], "epochs": 1})
+    heard: list[Epoch] = []
+    outcome = train_folds(other, faces, heard.append, resume=state)
+    assert [(row.epoch, getattr(row, "fold", None)) for row in heard] == [(1, 1), (2, 2), (3, 3)]
+    assert outcome.predictions.tobytes() == train_folds(other, faces).predictions.tobytes()
+
+
 def test_a_fold_that_diverges_is_named(faces: Faces) -> None:
     with pytest.raises(Diverged, match=r"^fold 1, epoch \d+: loss"):
         train_folds(settings_for(**DIVERGING), faces)
@@ -276,6 +286,17 @@ def test_an_export_of_folds_answers_the_holdout_by_the_mean_of_the_nets(
     assert made.validation.pictures == len(outside)
     assert "the mean of 2 nets" in (made.folder / "README.md").read_text()
     assert "One training, one seed" in (made.folder / "README.md").read_text()
+
+
+def test_a_refit_of_folds_says_how_many_nets_were_scored_and_that_it_is_one(
+    ledger: Ledger, data: Data, tmp_path: Path
+) -> None:
+    made = export(ledger.trial_folder(0), data, tmp_path / "out", refit=True, views="none")
+    text = (made.folder / "README.md").read_text()
+    assert "The model that was scored answers the mean of 2 nets" in text
+    assert "It is one net where the one before is the mean of 2, so it may be better or worse" in text
+    assert json.loads((made.folder / "metrics.json").read_text())["trainings_behind_these_numbers"] == 2
+    assert made.validation.rmse == pytest.approx(ledger.trials[0].value, abs=1e-3)
 
 
 def test_an_export_whose_nets_stand_in_each_others_places_is_refused(

@@ -210,6 +210,19 @@ def test_a_trial_that_kept_no_model_says_how_to_make_it(run: Path, shared_tiny: 
         export(run, load_data(shared_tiny), tmp_path / "out")
 
 
+def test_a_card_counts_the_rows_that_the_model_has_learnt_from(shared_tiny: Path, tmp_path: Path) -> None:
+    tree = {**TREE, "training": {**TREE["training"], "epochs": 1, "rows": "complete"}}
+    (tmp_path / "run").mkdir()
+    train_once(settings_of(tree, "x"), data := load_data(shared_tiny), tmp_path / "run")
+    export(tmp_path / "run", data, tmp_path / "out", views="flip")
+    learnt = data.faces.keypoints[split(data.faces, validation=0.2, holdout=0.15, seed=0).training]
+    complete = int((~np.isnan(learnt)).all(axis=(1, 2)).sum())
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert complete < len(learnt)
+    assert f"{complete} of the {len(data.faces)} labelled pictures" in text
+    assert "Test-time augmentation is part of the model, as it was told to be" in text
+
+
 def test_looking_at_the_holdout_of_several_trials_is_counted_and_told(
     trained: Path, exported: Exported, shared_tiny: Path, tmp_path: Path
 ) -> None:
@@ -217,7 +230,6 @@ def test_looking_at_the_holdout_of_several_trials_is_counted_and_told(
     seen, unseen = (Path(shutil.copytree(trained, tmp_path / "trials" / name)) for name in ("0000", "0001"))
     assert (seen / "holdout.json").exists(), "its export left word"
     (unseen / "holdout.json").unlink()
-    (tmp_path / "study.db").touch()  # what makes neighbours trials of one study
     looks = []
     for one in (seen, unseen):
         made = export(one, load_data(shared_tiny), tmp_path / "out" / one.name)

@@ -64,6 +64,16 @@ def test_folds_that_took_longer_than_the_first_one_leave_its_plateau_as_far_as_i
     assert (refit.training.epochs, refit.training.schedule) == (4, Steps(factor=0.5, after=[1]))
 
 
+def test_folds_leave_a_share_to_validate_that_has_as_many_pictures_as_a_fold(tmp_path: Path) -> None:
+    """Folds have never read `split.validation`, which may be too small for a picture."""
+    told = settings_for().model_dump(mode="json") | {"validation": {"folds": 5}}
+    settings = settings_of({**told, "split": {"validation": 1e-4, "holdout": 0.15}}, "x")
+    refit = refit_settings(settings, run_with(tmp_path, [3, 2]))
+    assert refit.validation.folds == 1
+    assert refit.split.validation == pytest.approx(0.85 / 5)
+    assert refit.split.holdout == 0.15
+
+
 def test_a_constant_rate_stays_and_the_same_epoch_twice_halves_twice(tmp_path: Path) -> None:
     settings = settings_for(schedule={"kind": "constant"})
     refit = refit_settings(settings, run_with(tmp_path, [3, 2, 4]))

@@ -16,6 +16,7 @@ from test_ensemble import write_answers
 from test_views import model_of
 from tiny import go, space_of
 
+from fkpsearch.chosen import find_chosen
 from fkpsearch.data import Data, load_data, split
 from fkpsearch.ensemble import Ensemble, Member, write_ensemble
 from fkpsearch.keypoints import rmse
@@ -25,6 +26,7 @@ from fkpsearch.photograph import open_model
 from fkpsearch.plain import to_yaml
 from fkpsearch.run_folder import read_validation
 from fkpsearch.settings import read_settings, write_settings
+from fkpsearch.shipment import export
 from fkpsearch.space import parse_space
 from fkpsearch.study import search
 
@@ -194,16 +196,47 @@ split: {validation: 0.2, holdout: 0.15}
 """
 
 
+@pytest.fixture(scope="module")
+def searched(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of one trial that Keras has trained."""
+    folder = tmp_path_factory.mktemp("real") / "real"
+    return search(parse_space(REAL, "real.yaml"), data, folder, trials=1, seed=4).folder
+
+
+@pytest.fixture
+def real(searched: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed, where the command line looks for studies."""
+    return Path(shutil.copytree(searched, tmp_path / "studies" / "real"))
+
+
+def test_a_killed_export_is_gone_on_with_and_trains_nothing_twice(real: Path, data: Data, tmp_path: Path) -> None:
+    (real / "trials" / "0000" / "model.keras").unlink()
+    to, heard = tmp_path / "out", list[str]()
+
+    def interrupted(title: str, epoch: int, _: int) -> None:
+        heard.append(title)
+        if title.endswith("on all rows") and epoch:
+            raise KeyboardInterrupt
+
+    (chosen,) = find_chosen("real", real.parent)
+    with pytest.raises(KeyboardInterrupt):
+        export(chosen, data, to, refit=True, on_epoch=interrupted)
+    assert set(heard) == {"training trial 0 again", "training trial 0 on all rows"}
+    heard.clear()
+    made = export(chosen, data, to, refit=True, on_epoch=lambda title, *_: heard.append(title))
+    assert set(heard) == {"training trial 0 on all rows"}
+    assert made.again == ("trial 0 kept no model: it was trained again, and came back bit for bit",)
+    assert not [path.name for path in to.iterdir() if path.name.startswith(".")]
+
+
 def test_a_refit_learns_from_all_rows_and_its_card_says_whose_the_scores_are(
-    shared_tiny: Path,
+    real: Path,
     data: Data,
     call: Call,  # noqa: F811
-    tmp_path: Path,
 ) -> None:
     import keras
 
-    folder = search(parse_space(REAL, "real.yaml"), data, tmp_path / "studies" / "real", trials=1, seed=4).folder
-    trial = folder / "trials" / "0000"
+    trial = real / "trials" / "0000"
     model = keras.saving.load_model(trial / "model.keras")
     (trial / "model.keras").unlink()
     status, out, err = call("export", "real", "--refit", "--to", "out")

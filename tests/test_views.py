@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fkpsearch.answer import predict_heads
-from fkpsearch.assemble import join, view_answers, with_views
+from fkpsearch.assemble import check_written, join, view_answers, with_views
 from fkpsearch.keypoints import MIRROR, NAMES, rmse
 from fkpsearch.settings import settings_of
 from fkpsearch.views import SETS, SURE, View, choose_views, look, paired_gain, put_back, set_for
@@ -199,3 +199,12 @@ def test_a_gain_by_hand_for_three_pictures() -> None:
 
 def test_who_asks_for_views_gets_all_of_them_and_who_asks_for_none_gets_none() -> None:
     assert (set_for(True), set_for(False), set_for(None)) == ("flip and shifts", "none", None)
+
+
+def test_a_model_that_answers_otherwise_once_it_is_loaded_again_is_refused() -> None:
+    one, other = model_of(1), model_of(2)
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 96, 96)).astype(np.uint8)
+    expected = predict_heads(one, pictures)
+    check_written(one, pictures, expected, 256)
+    with pytest.raises(ValueError, match=r"loaded again it answers \d+\.\d{3} px from the models it was made of"):
+        check_written(other, pictures, expected, 256)
