@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,25 @@ def test_the_speed_of_the_parts_is_measured_on_whatever_data_there_is(shared_tin
     assert rates["laptop, bare"] > 0
     ratio = rates["laptop, augmented"] / rates["laptop, bare"]
     assert rates["laptop, augmented / bare fit"] == pytest.approx(ratio, abs=0.05 * ratio + 0.001)
+
+
+def test_hours_of_a_gpu_are_the_multiply_adds_or_the_pictures_whichever_take_longer(tmp_path: Path) -> None:
+    space = tmp_path / "one.yaml"
+    text = "model: {kind: cnn, input_size: 96, blocks: 1, width: 32, dense: {width: {choice: [8, 16]}}}\n"
+    space.write_text(f"{text}training: {{epochs: 90}}\nstudy: {{pruner: {{kind: never}}}}\n")
+    script = [sys.executable, str(SPEED / "extrapolate.py"), str(space), "--trials", "2", "--rows", "1000000"]
+
+    def told(*more: str) -> list[str]:
+        done = subprocess.run([*script, *more], env=environment(), cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    slow = told("--tflops", "1e9", "1e9", "--pictures", "1e4", "1e4", "--cores", "1000000")[-1]
+    assert slow == "2 trials: 5.0 to 5.0 hours of one GPU, 0.0 of it compiling", "2 x 90 x 1e6 pictures, 1e4 a second"
+    weighed, heavy = told("--tflops", "1", "1", "--pictures", "1e9", "1e9", "--cores", "1000000")
+    mean = float(re.findall(r"([\d,]+) M \(mean\)", weighed)[0].replace(",", ""))
+    hours = 2 * 90 * 1e6 * 6 * mean * 1e6 / 1e12 / 3600
+    assert float(heavy.split()[2]) == pytest.approx(hours, rel=0.15), "as coarsely as the mean is printed"
 
 
 def environment() -> dict[str, str]:
