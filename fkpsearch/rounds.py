@@ -11,7 +11,7 @@ from fkpsearch.errors import StudyError
 from fkpsearch.ledger import COPY, Ledger, best_key, counts_as_best, read, training_seed
 from fkpsearch.plain import to_yaml
 from fkpsearch.settings import Settings
-from fkpsearch.space import PRESET, Space, parse_space, presets
+from fkpsearch.space import Space, parse_space, presets
 from fkpsearch.storage import DATABASE
 
 if TYPE_CHECKING:
@@ -95,5 +95,5 @@ def read_round(ledger: Ledger) -> Round:
 
 
 def trained_by(trial: FrozenTrial, ledger: Ledger) -> int:
-    """The study's trial whose settings a trial of a round has; with one leader there is nothing to choose."""
-    return int(str(trial.params.get(PRESET, next(iter(ledger.space.presets)))).removeprefix(NAME))
+    """The study's trial whose settings a trial of a round has."""
+    return int(ledger.space.preset_of(trial.params).removeprefix(NAME))

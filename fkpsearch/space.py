@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +71,10 @@ class Space:
         """The settings files the space was made of, by name; none for a space that was written as one."""
         node = self.root.children.get(PRESET)
         return node.branches if isinstance(node, Variant) else {}
+
+    def preset_of(self, params: Mapping[str, Any]) -> str:
+        """Which of them a trial's parameters name; of one file nothing is chosen."""
+        return str(params.get(PRESET, next(iter(self.presets))))
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Every parameter, in the order of the file."""

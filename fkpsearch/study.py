@@ -252,8 +252,7 @@ def files_with(ledger: Ledger, *states: str) -> set[str]:
     found = set()
     for trial in ledger.trials:
         if trial.state.name in states:
-            params = trial.params or trial.system_attrs.get("fixed_params", {})
-            found.add(str(params.get(PRESET, next(iter(ledger.space.presets)))))  # of one file nothing is chosen
+            found.add(ledger.space.preset_of(trial.params or trial.system_attrs.get("fixed_params", {})))
     return found
 
 
