@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,17 +163,21 @@ def main(folder: Path) -> None:
     kept = choose_views(answers_to, np.asarray(truth), np.asarray(group)) if told["views"] is None else None
     name = kept.name if kept else told["views"]
     views = SETS[name]
+    batch = max(1, BATCH // len(views))
+
+    def over_views(answer: Callable[[NDArray[np.uint8]], NDArray[np.float32]], seen: NDArray[np.uint8]) -> Any:
+        return np.mean([view_answers(answer, seen, view, lean) for view in views], axis=0)
+
     if len(views) == len(shares) == 1:  # it is as it was
         shutil.copyfile(shares[0].file, folder / WHOLE)
         whole = model
     else:
         whole = write_model(with_views(model, views, lean) if len(views) > 1 else model, folder / WHOLE)
         some = first[:BATCH]
-        alone = [view_answers(lambda seen: predict_heads(model, seen), some, view, lean) for view in views]
-        check_written(whole, some, np.mean(alone, axis=0), max(1, BATCH // len(views)))
-    answers = predict_heads(whole, pictures, batch=max(1, BATCH // len(views)))
+        check_written(whole, some, over_views(partial(predict_heads, model), some), batch)
+    answers = predict_heads(whole, pictures, batch=batch)
     if fold.any():  # the whole has seen these pictures
-        answers[: len(first)] = np.mean([view_answers(answer, first, view, lean) for view in views], axis=0)
+        answers[: len(first)] = over_views(answer, first)
     np.save(folder / "answers.npy", answers)
     np.save(folder / "plain.npy", plain)
     (folder / "kept.json").write_text(json.dumps(asdict(kept or Kept(name, {}, {}))))

@@ -103,13 +103,14 @@ def export(
             check_against_record(shipped, on_all, asked, chosen.place)
         else:
             shipped = answered
+        seen = prepared(asked.faces, settings[0].prepare)  # all parts see them alike
         made = Made(
             command=command,
             chosen=chosen,
             settings=settings,
             scored=scored,
             data=data,
-            trained=max(len(rows_that_learn(one, asked)) for one in settings),
+            trained=max(len(rows_that_learn(one, seen, asked)) for one in settings),
             heads=shipped.answers.shape[1],
             validation=validation,
             plain=plain,
@@ -173,16 +174,15 @@ def put_together(
         population=validation.population,
         group=validation.group,
         fold=asked.fold,
-        lean=0.0 if views == "none" else lean_of(seen.take(rows_that_learn(one, asked))),
+        lean=0.0 if views == "none" else lean_of(seen.take(rows_that_learn(one, seen, asked))),
         views=views,
     )
     folder.mkdir()
     return assemble(job, folder)
 
 
-def rows_that_learn(settings: Settings, asked: Asked) -> NDArray[np.int64]:
-    """The rows that a model of these settings has learnt from."""
-    seen = prepared(asked.faces, settings.prepare)  # which may have lost labels that lie outside of it
+def rows_that_learn(settings: Settings, seen: Faces, asked: Asked) -> NDArray[np.int64]:
+    """The rows that a model of these settings has learnt from, of all faces as it has seen them."""
     return rows_to_learn(settings, seen, np.arange(len(seen)) if settings.training.refit else asked.learnt)
 
 
