@@ -95,8 +95,8 @@ class Books:
         while len(self.held) <= self.room:
             self.engine.propose(self.budget.trials)
             trials = self._survey()
-            most = len(trials) if self.engine.ahead else self.budget.trials
-            trial_id = claim(self.ledger, replace(self.budget, trials=min(self.budget.trials, most)), trials)
+            there = replace(self.budget, trials=min(self.budget.trials, len(trials)))
+            trial_id = claim(self.ledger, there if self.engine.ahead else self.budget, trials)
             if trial_id is None:
                 return None
             self.open -= 1

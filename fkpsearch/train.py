@@ -120,8 +120,8 @@ def train(
     outcome of one that was never disturbed. A state that is of another model is ignored, or raises AnotherModels where
     folds were finished before it; either way its arrays are gone afterwards, as they take as much memory as the
     training. Raises Diverged when the loss or the validation RMSE is not finite, Infeasible when there are no rows to
-    learn from. On a CPU the same
-    settings and faces give the same outcome bit for bit (same machine, same number of threads).
+    learn from. On a CPU the same settings and faces give the same outcome bit for bit (same machine, same number of
+    threads).
     """
     started = time.perf_counter()
     parts = parts or parts_of(settings, faces)[0]
